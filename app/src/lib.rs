@@ -1,0 +1,16 @@
+//! Damwall's pages, rendered on the server and hydrated in the browser.
+//!
+//! Must not: use `cfg` outside `api/`, `ssr.rs` and `browser/`, or know the live plane (players
+//! speak WHEP like any other viewer).
+
+mod api;
+mod app;
+mod browser;
+mod components;
+mod format;
+mod pages;
+#[cfg(feature = "ssr")]
+pub mod ssr;
+mod state;
+
+pub use app::{App, shell};

@@ -1,0 +1,11 @@
+//! One module per page.
+
+mod asset;
+mod assets;
+mod live;
+mod not_found;
+
+pub use asset::AssetPage;
+pub use assets::AssetsPage;
+pub use live::LivePage;
+pub use not_found::NotFoundPage;

@@ -1,0 +1,130 @@
+//! What the server hands to the pages, and how a request shows what it may do.
+//!
+//! Must not: decide who a request is from (the server's `auth` does, and puts an [`Access`] into
+//! the request's extensions).
+
+use std::sync::Arc;
+
+use axum::extract::FromRequestParts;
+use domain::{CameraStatus, Role};
+use http::{StatusCode, request::Parts};
+use tokio::sync::watch;
+
+/// What pages and server functions read from. Provided to Leptos as a context by the server.
+#[derive(Clone, Debug)]
+pub struct Backend {
+    /// Assets.
+    pub catalog: catalog::Catalog,
+    /// Every camera and its state, kept current by the live plane.
+    pub cameras: watch::Receiver<Arc<[CameraStatus]>>,
+    /// Origin other than this server's that originals come from, `https://s3.example:9000`: pages
+    /// allow pictures and players to load from it.
+    pub media_origin: Option<String>,
+}
+
+/// Who a request is from, as decided by the server's `auth` module.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Access {
+    /// What the caller may do.
+    pub role: Role,
+    /// Whether the caller came in with a token, and so can log out.
+    pub token_login: bool,
+}
+
+/// Why a request was turned away.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AccessDenied {
+    /// No valid token came with the request.
+    Unauthenticated,
+    /// The caller's role does not include what was asked.
+    Forbidden,
+}
+
+impl axum::response::IntoResponse for AccessDenied {
+    fn into_response(self) -> axum::response::Response {
+        let (status, text) = match self {
+            Self::Unauthenticated => (StatusCode::UNAUTHORIZED, "log in first"),
+            Self::Forbidden => (StatusCode::FORBIDDEN, "your role does not allow this"),
+        };
+        (status, text).into_response()
+    }
+}
+
+fn require(parts: &Parts, needed: Role) -> Result<Role, AccessDenied> {
+    let access = parts.extensions.get::<Access>().ok_or(AccessDenied::Unauthenticated)?;
+    if access.role.includes(needed) { Ok(access.role) } else { Err(AccessDenied::Forbidden) }
+}
+
+macro_rules! role_extractor {
+    ($(#[$doc:meta])* $name:ident, $role:expr) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug)]
+        pub struct $name;
+
+        impl<S: Send + Sync> FromRequestParts<S> for $name {
+            type Rejection = AccessDenied;
+
+            async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Self::Rejection> {
+                require(parts, $role).map(|_| Self)
+            }
+        }
+    };
+}
+
+role_extractor!(
+    /// The caller is at least a viewer.
+    Viewer,
+    Role::Viewer
+);
+role_extractor!(
+    /// The caller is at least an operator.
+    Operator,
+    Role::Operator
+);
+role_extractor!(
+    /// The caller is an administrator.
+    Admin,
+    Role::Admin
+);
+
+/// The policy of every page: only this server's files, and the inline script that carries `nonce`.
+pub fn content_security_policy(nonce: &str, media_origin: Option<&str>) -> String {
+    let origin = match media_origin {
+        Some(origin) => format!(" {origin}"),
+        None => String::new(),
+    };
+    format!(
+        "default-src 'none'; \
+         script-src 'self' 'nonce-{nonce}' 'wasm-unsafe-eval'; \
+         style-src 'self' 'nonce-{nonce}'; \
+         img-src 'self' data:{origin}; \
+         media-src 'self' blob:{origin}; \
+         connect-src 'self'; \
+         font-src 'self'; \
+         manifest-src 'self'; \
+         form-action 'self'; \
+         base-uri 'none'; \
+         frame-ancestors 'none'"
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn policy_allows_the_media_origin_for_pictures_and_players_only() {
+        let policy = content_security_policy("abc", Some("https://s3.example:9000"));
+        let naming: Vec<&str> =
+            policy.split("; ").filter(|directive| directive.contains("s3.example")).collect();
+        assert_eq!(
+            naming,
+            [
+                "img-src 'self' data: https://s3.example:9000",
+                "media-src 'self' blob: https://s3.example:9000"
+            ]
+        );
+        assert!(policy.contains("script-src 'self' 'nonce-abc' 'wasm-unsafe-eval'"));
+        assert!(!policy.contains("unsafe-inline"));
+    }
+}

@@ -1,0 +1,80 @@
+//! A catalog and a folder store in a temporary folder.
+
+use std::path::{Path, PathBuf};
+
+use catalog::{
+    BlobStore, Catalog, ImportOptions, ImportSummary, ThumbWorker, ThumbWorkerOptions,
+    blob::{FolderStore, LinkSecret},
+    import_folder,
+};
+use domain::{Asset, PageLimit};
+use tempfile::TempDir;
+use tokio_util::sync::CancellationToken;
+
+pub struct Fixture {
+    pub dir: TempDir,
+    pub catalog: Catalog,
+    pub store: BlobStore,
+}
+
+impl Fixture {
+    pub async fn new() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let store = FolderStore::open(&dir.path().join("store"), LinkSecret::new([1; 32])).unwrap();
+        Self::with_store(dir, BlobStore::Folder(store)).await
+    }
+
+    pub async fn with_store(dir: TempDir, store: BlobStore) -> Self {
+        std::fs::create_dir(dir.path().join("Photos")).unwrap();
+        let catalog = Catalog::open_sqlite(&dir.path().join("data/catalog.sqlite")).await.unwrap();
+        Self { dir, catalog, store }
+    }
+
+    /// The folder that [`Fixture::import`] imports.
+    pub fn photos(&self) -> PathBuf {
+        self.dir.path().join("Photos")
+    }
+
+    /// Root of the folder store.
+    pub fn store_root(&self) -> &Path {
+        self.store.as_folder().unwrap().root()
+    }
+
+    pub fn write(&self, name: &str, bytes: &[u8]) -> PathBuf {
+        let path = self.photos().join(name);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(&path, bytes).unwrap();
+        path
+    }
+
+    pub async fn import(&self) -> ImportSummary {
+        let options = ImportOptions::default();
+        import_folder(&self.catalog, &self.store, &self.photos(), &options, |_| {}).await.unwrap()
+    }
+
+    pub fn options() -> ThumbWorkerOptions {
+        ThumbWorkerOptions::new(env!("CARGO_BIN_EXE_damwall-thumb-worker").into())
+    }
+
+    pub fn worker(&self, options: ThumbWorkerOptions) -> ThumbWorker {
+        ThumbWorker::new(self.catalog.clone(), self.store.clone(), options)
+    }
+
+    /// Does every job that is waiting.
+    pub async fn do_jobs(&self) -> u64 {
+        self.worker(Self::options()).drain(&CancellationToken::new()).await.unwrap()
+    }
+
+    pub async fn assets(&self) -> Vec<Asset> {
+        let page = self.catalog.list_assets(PageLimit::default(), None).await.unwrap();
+        assert_eq!(page.next_cursor, None);
+        page.items
+    }
+
+    /// The only asset there is.
+    pub async fn asset(&self) -> Asset {
+        let assets = self.assets().await;
+        assert_eq!(assets.len(), 1, "{assets:?}");
+        assets.into_iter().next().unwrap()
+    }
+}

@@ -1,0 +1,286 @@
+use std::{path::PathBuf, time::Duration};
+
+use catalog::{BlobKey, thumb_bytes};
+use domain::{Asset, AssetKind, Thumb};
+use image::ImageFormat;
+use tokio_util::sync::CancellationToken;
+
+use crate::{fixture::Fixture, media};
+
+/// The 320 and the 640 one as served, with the size the catalog tells of the former.
+async fn thumbs(f: &Fixture, asset: &Asset) -> [(u32, u32); 2] {
+    let Thumb::Ready { url_320, url_640, width_px, height_px } = &asset.thumb else {
+        panic!("no thumbnails: {:?}", asset.thumb);
+    };
+    let mut sizes = Vec::new();
+    for url in [url_320, url_640] {
+        let file = url.strip_prefix("/assets/thumbs/").unwrap();
+        let bytes = thumb_bytes(&f.catalog, &f.store, file).await.unwrap().unwrap();
+        let picture = image::load_from_memory_with_format(&bytes, ImageFormat::WebP).unwrap();
+        sizes.push((picture.width(), picture.height()));
+    }
+    assert_eq!(sizes[0], (*width_px, *height_px));
+    [sizes[0], sizes[1]]
+}
+
+fn failed_reason(asset: &Asset) -> &str {
+    match &asset.thumb {
+        Thumb::Failed { reason } => reason,
+        other => panic!("not failed: {other:?}"),
+    }
+}
+
+fn px(asset: &Asset) -> Option<(u32, u32)> {
+    asset.width_px.zip(asset.height_px)
+}
+
+#[tokio::test]
+async fn picture_gets_two_thumbnails() {
+    let f = Fixture::new().await;
+    f.write("a.jpg", &media::jpeg(1600, 1200));
+    f.import().await;
+    assert_eq!(f.asset().await.thumb, Thumb::Pending);
+    assert_eq!(f.do_jobs().await, 1);
+
+    let asset = f.asset().await;
+    assert_eq!(px(&asset), Some((1600, 1200)));
+    assert_eq!(thumbs(&f, &asset).await, [(320, 240), (640, 480)]);
+    assert_eq!(f.do_jobs().await, 0);
+}
+
+#[tokio::test]
+async fn small_picture_is_not_blown_up() {
+    let f = Fixture::new().await;
+    f.write("a.png", &media::png_with_alpha(100, 400));
+    f.import().await;
+    f.do_jobs().await;
+    assert_eq!(thumbs(&f, &f.asset().await).await, [(80, 320), (100, 400)]);
+}
+
+#[tokio::test]
+async fn picture_taken_sideways_is_shown_upright() {
+    let f = Fixture::new().await;
+    let upright = media::jpeg(800, 400);
+    f.write("a.jpg", &media::with_orientation(&upright, 6));
+    f.import().await;
+    f.do_jobs().await;
+    let asset = f.asset().await;
+    assert_eq!(px(&asset), Some((400, 800)));
+    assert_eq!(thumbs(&f, &asset).await, [(160, 320), (320, 640)]);
+}
+
+#[tokio::test]
+async fn damaged_and_hostile_pictures_fail_at_once_with_a_reason() {
+    let f = Fixture::new().await;
+    let whole = media::jpeg(1600, 1200);
+    f.write("truncated.jpg", &whole[..whole.len() / 2]);
+    f.write("garbage.jpg", &[b"\xff\xd8\xff\xe0".as_slice(), &[0, 7, 1, 255].repeat(500)].concat());
+    f.write("bomb.bmp", &media::bitmap_bomb());
+    assert_eq!(f.import().await.imported, 3);
+    assert_eq!(f.do_jobs().await, 3);
+    for asset in f.assets().await {
+        let reason = failed_reason(&asset);
+        assert!(reason.starts_with("The picture is "), "{}: {reason}", asset.name);
+        assert_eq!(px(&asset), None);
+        if asset.name == "bomb.bmp" {
+            assert!(reason.contains("30000 × 30000"), "{reason}");
+        }
+    }
+    assert_eq!(f.do_jobs().await, 0, "they are not tried again by themselves");
+    assert_eq!(f.catalog.counts().await.unwrap().jobs_failed, 3);
+    assert_eq!(f.catalog.retry_failed_jobs().await.unwrap(), 3);
+    assert_eq!(f.do_jobs().await, 3);
+}
+
+#[tokio::test]
+async fn svg_is_not_decoded() {
+    let f = Fixture::new().await;
+    f.write("a.svg", b"<svg xmlns='http://www.w3.org/2000/svg'/>");
+    f.import().await;
+    f.do_jobs().await;
+    let asset = f.asset().await;
+    assert_eq!((asset.mime.as_str(), asset.thumb), ("image/svg+xml", Thumb::None));
+}
+
+#[tokio::test]
+async fn video_gets_its_measures_and_a_frame() {
+    let f = Fixture::new().await;
+    media::video(&f.photos().join("clip.mp4"));
+    f.import().await;
+    f.do_jobs().await;
+    let asset = f.asset().await;
+    assert_eq!(asset.kind, AssetKind::Video);
+    assert_eq!(px(&asset), Some((320, 180)));
+    assert_eq!(asset.duration_ms, Some(2000));
+    assert_eq!(thumbs(&f, &asset).await, [(320, 180), (320, 180)]);
+}
+
+#[tokio::test]
+async fn video_taken_sideways_is_shown_upright() {
+    let f = Fixture::new().await;
+    let flat = f.dir.path().join("flat.mp4");
+    media::video(&flat);
+    let flat = flat.to_str().unwrap();
+    let turn = ["-i", flat, "-c", "copy", "-metadata:s:v:0", "rotate=90"];
+    media::ffmpeg(&turn, &f.photos().join("clip.mp4"));
+    f.import().await;
+    f.do_jobs().await;
+    let asset = f.asset().await;
+    assert_eq!(px(&asset), Some((180, 320)));
+    assert_eq!(thumbs(&f, &asset).await, [(180, 320), (180, 320)]);
+}
+
+#[tokio::test]
+async fn sound_gets_its_duration_and_no_thumbnail() {
+    let f = Fixture::new().await;
+    media::tone(&f.photos().join("tone.mp3"));
+    f.import().await;
+    assert_eq!(f.asset().await.thumb, Thumb::None, "none is to be expected");
+    f.do_jobs().await;
+    let asset = f.asset().await;
+    assert_eq!((asset.kind, asset.thumb), (AssetKind::Audio, Thumb::None));
+    assert!((900..1200).contains(&asset.duration_ms.unwrap()), "{:?}", asset.duration_ms);
+}
+
+#[tokio::test]
+async fn video_that_is_not_one_fails_with_a_reason() {
+    let f = Fixture::new().await;
+    let whole = f.dir.path().join("whole.mp4");
+    media::video(&whole);
+    let whole = std::fs::read(whole).unwrap();
+    // Its index stands at the end.
+    f.write("truncated.mp4", &whole[..whole.len() / 2]);
+    f.import().await;
+    f.do_jobs().await;
+    assert_eq!(failed_reason(&f.asset().await), "The file cannot be read as video or sound.");
+}
+
+#[tokio::test]
+async fn playlist_cannot_make_ffmpeg_open_other_files() {
+    let f = Fixture::new().await;
+    let secret = f.dir.path().join("secret.ts");
+    media::video(&secret);
+    let playlist = format!(
+        "#EXTM3U\n#EXT-X-TARGETDURATION:2\n#EXTINF:2,\nfile://{}\n#EXT-X-ENDLIST\n#\0\n",
+        secret.display()
+    );
+    f.write("clip.mpg", playlist.as_bytes());
+    assert_eq!(f.import().await.imported, 1, "it looks like an unknown kind of video");
+    f.do_jobs().await;
+    let asset = f.asset().await;
+    assert_eq!(failed_reason(&asset), "The file cannot be read as video or sound.");
+    assert_eq!(px(&asset), None);
+}
+
+#[tokio::test]
+async fn missing_ffprobe_is_a_reason_on_the_asset() {
+    let f = Fixture::new().await;
+    media::tone(&f.photos().join("tone.mp3"));
+    f.import().await;
+    let mut options = Fixture::options();
+    options.ffprobe = "/nonexistent/ffprobe".into();
+    f.worker(options).drain(&CancellationToken::new()).await.unwrap();
+    let asset = f.asset().await;
+    assert!(failed_reason(&asset).contains("ffprobe is not installed"), "{:?}", asset.thumb);
+}
+
+#[tokio::test]
+async fn store_error_is_tried_again_later() {
+    let f = Fixture::new().await;
+    f.write("a.jpg", &media::jpeg(40, 30));
+    f.import().await;
+    // A file where the store wants a folder.
+    std::fs::write(f.store_root().join("derived"), "in the way").unwrap();
+    assert_eq!(f.do_jobs().await, 1);
+    assert_eq!(f.asset().await.thumb, Thumb::Pending);
+    assert_eq!(f.do_jobs().await, 0, "not before its time");
+}
+
+#[tokio::test]
+async fn lost_original_is_a_reason_on_the_asset() {
+    let f = Fixture::new().await;
+    f.write("a.jpg", &media::jpeg(40, 30));
+    f.import().await;
+    let key: BlobKey = f.asset().await.key.parse().unwrap();
+    f.store.delete(&key).await.unwrap();
+    f.do_jobs().await;
+    assert_eq!(failed_reason(&f.asset().await), "Its original is no longer in the blob store.");
+}
+
+#[tokio::test]
+async fn thumbnail_names_other_than_real_ones_are_none() {
+    let f = Fixture::new().await;
+    let unknown = format!("{}.webp", "0".repeat(64));
+    for file in [unknown.as_str(), "..", "../../catalog.sqlite", "", "x.webp"] {
+        assert_eq!(thumb_bytes(&f.catalog, &f.store, file).await.unwrap(), None, "{file:?}");
+    }
+}
+
+/// Waits until `is_so`, which nothing announces.
+async fn until(f: &Fixture, is_so: impl Fn(&Thumb) -> bool) {
+    let wait = async {
+        while !is_so(&f.asset().await.thumb) {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(30), wait).await.expect("it should be so by now");
+}
+
+#[tokio::test]
+async fn running_worker_wakes_for_an_import_and_stops_when_told() {
+    let f = Fixture::new().await;
+    let mut options = Fixture::options();
+    options.poll = Duration::from_secs(3600);
+    let worker = f.worker(options);
+    let token = CancellationToken::new();
+    let running = tokio::spawn({
+        let token = token.clone();
+        async move { worker.run(token).await }
+    });
+    // It has found nothing to do and waits.
+    tokio::task::yield_now().await;
+    f.write("a.jpg", &media::jpeg(40, 30));
+    f.import().await;
+    until(&f, |thumb| matches!(thumb, Thumb::Ready { .. })).await;
+    token.cancel();
+    running.await.unwrap();
+}
+
+#[tokio::test]
+async fn stopped_worker_releases_its_job_and_leaves_no_process() {
+    let f = Fixture::new().await;
+    f.write("a.jpg", &media::jpeg(40, 30));
+    f.import().await;
+    // A worker that never ends, and tells which process it is.
+    let (exe, pid_file) = (f.dir.path().join("slow"), f.dir.path().join("pid"));
+    let script = format!("#!/bin/sh\necho $$ > '{}'\nexec sleep 600\n", pid_file.display());
+    std::fs::write(&exe, script).unwrap();
+    let executable = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+    std::fs::set_permissions(&exe, executable).unwrap();
+    let mut options = Fixture::options();
+    options.worker_exe = exe;
+
+    let token = CancellationToken::new();
+    let worker = f.worker(options);
+    let running = tokio::spawn({
+        let token = token.clone();
+        async move { worker.run(token).await }
+    });
+    let wait_for_pid = async {
+        loop {
+            match std::fs::read_to_string(&pid_file) {
+                Ok(pid) if pid.ends_with('\n') => return pid.trim().to_owned(),
+                _ => tokio::time::sleep(Duration::from_millis(10)).await,
+            }
+        }
+    };
+    let pid = tokio::time::timeout(Duration::from_secs(30), wait_for_pid).await.unwrap();
+    token.cancel();
+    running.await.unwrap();
+
+    let stat = std::fs::read_to_string(PathBuf::from(format!("/proc/{pid}/stat")));
+    let is_gone = |stat: String| stat.contains(") Z ");
+    assert!(stat.map_or(true, is_gone), "process {pid} lives on");
+    assert_eq!(f.do_jobs().await, 1, "another worker can do it");
+    assert!(matches!(f.asset().await.thumb, Thumb::Ready { .. }));
+}

@@ -1,0 +1,169 @@
+#!/usr/bin/python3
+"""An RTSP camera for the tests, made of GStreamer and so independent of Damwall's own RTSP code.
+
+Prints `rtsp://127.0.0.1:PORT/cam` on standard output as soon as it answers, and ends when its
+standard input is closed (so that it never outlives the test that started it) or on SIGTERM.
+
+A live picture (a moving ball, a clock and the running time, so that a frozen picture is seen):
+
+    rtsp_server.py --port 0 --width 640 --height 360 --fps 30 --gop 30
+
+An encoded H.264 clip in a loop, for load (no encoder runs):
+
+    rtsp_server.py --clip clip.mp4
+
+All clients share one pipeline, as they share one sensor in a camera.
+"""
+
+import argparse
+import signal
+import subprocess
+import sys
+import time
+from fractions import Fraction
+
+import gi
+
+gi.require_version("Gst", "1.0")
+gi.require_version("GstRtspServer", "1.0")
+from gi.repository import GLib, Gst, GstRtspServer  # noqa: E402
+
+
+def arguments():
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--port", type=int, default=0, help="TCP port; 0 takes any free one")
+    parser.add_argument("--width", type=int, default=640, help="pixels")
+    parser.add_argument("--height", type=int, default=360, help="pixels")
+    parser.add_argument("--fps", type=int, default=30, help="frames in a second")
+    parser.add_argument("--gop", type=int, default=30, help="frames from one key frame to the next")
+    parser.add_argument("--kbps", type=int, default=1000, help="bitrate of the live picture")
+    parser.add_argument("--user", help="ask for this user name (basic authentication)")
+    parser.add_argument("--password", default="", help="and this password")
+    parser.add_argument("--clip", help="an MP4 with H.264 in it, served in a loop")
+    parser.add_argument("--audio", action="store_true", help="a second track: a G.711 A-law tone")
+    return parser.parse_args()
+
+
+def live_launch(args):
+    """A picture drawn and encoded while it is watched."""
+    video = (
+        "videotestsrc is-live=true pattern=ball"
+        f" ! video/x-raw,width={args.width},height={args.height},framerate={args.fps}/1"
+        " ! clockoverlay halignment=left valignment=top shaded-background=true"
+        " ! timeoverlay halignment=right valignment=bottom shaded-background=true"
+        " ! x264enc tune=zerolatency speed-preset=ultrafast"
+        f" bitrate={args.kbps} key-int-max={args.gop}"
+        " ! video/x-h264,profile=baseline"
+        " ! rtph264pay name=pay0 pt=96 config-interval=-1"
+    )
+    if not args.audio:
+        return f"( {video} )"
+    audio = "audiotestsrc is-live=true volume=0.1 ! alawenc ! rtppcmapay name=pay1 pt=8"
+    return f"( {video} {audio} )"
+
+
+class Loop:
+    """Pushes the access units of an encoded clip for ever, each at its time."""
+
+    LAUNCH = (
+        "( appsrc name=units is-live=true do-timestamp=true format=time"
+        " caps=video/x-h264,stream-format=byte-stream,alignment=au"
+        " ! h264parse config-interval=-1"
+        " ! rtph264pay name=pay0 pt=96 config-interval=-1 )"
+    )
+    DELIMITER = b"\x00\x00\x00\x01\x09"
+
+    def __init__(self, clip):
+        rate = subprocess.run(
+            ["ffprobe", "-v", "error", "-select_streams", "v:0", "-show_entries",
+             "stream=avg_frame_rate", "-of", "csv=p=0", clip],
+            check=True, capture_output=True, text=True,
+        ).stdout.strip()  # fmt: skip
+        self.fps = float(Fraction(rate))
+        # Every access unit then opens with a delimiter of its own, which is where we cut.
+        stream = subprocess.run(
+            ["ffmpeg", "-v", "error", "-i", clip, "-map", "0:v:0", "-c", "copy",
+             "-bsf:v", "h264_mp4toannexb,h264_metadata=aud=insert", "-f", "h264", "-"],
+            check=True, capture_output=True,
+        ).stdout  # fmt: skip
+        self.units = [self.DELIMITER + unit for unit in stream.split(self.DELIMITER)[1:]]
+        if not self.units:
+            sys.exit(f"{clip} holds no H.264 video")
+
+    def prepare(self, _factory, media):
+        source = media.get_element().get_by_name("units")
+        started, pushed = time.monotonic(), 0
+
+        def push_what_is_due():
+            nonlocal pushed
+            while pushed <= (time.monotonic() - started) * self.fps:
+                unit = Gst.Buffer.new_wrapped(self.units[pushed % len(self.units)])
+                pushed += 1
+                if source.emit("push-buffer", unit) != Gst.FlowReturn.OK:
+                    return GLib.SOURCE_REMOVE
+            return GLib.SOURCE_CONTINUE
+
+        timer = GLib.timeout_add(5, push_what_is_due)
+        media.connect("unprepared", lambda _media: GLib.Source.remove(timer))
+
+
+def require_password(server, factory, user, password):
+    auth = GstRtspServer.RTSPAuth()
+    token = GstRtspServer.RTSPToken()
+    token.set_string("media.factory.role", "viewer")
+    auth.add_basic(GstRtspServer.RTSPAuth.make_basic(user, password), token)
+    server.set_auth(auth)
+    permissions = GstRtspServer.RTSPPermissions()
+    permissions.add_permission_for_role("viewer", "media.factory.access", True)
+    permissions.add_permission_for_role("viewer", "media.factory.construct", True)
+    factory.set_permissions(permissions)
+
+
+def main():
+    args = arguments()
+    Gst.init(None)
+    loop = GLib.MainLoop()
+
+    server = GstRtspServer.RTSPServer()
+    server.set_address("127.0.0.1")
+    server.set_service(str(args.port))
+
+    factory = GstRtspServer.RTSPMediaFactory()
+    factory.set_shared(True)
+    if args.clip:
+        clip = Loop(args.clip)
+        factory.set_launch(Loop.LAUNCH)
+        factory.connect("media-configure", clip.prepare)
+    else:
+        factory.set_launch(live_launch(args))
+    if args.user:
+        require_password(server, factory, args.user, args.password)
+    server.get_mount_points().add_factory("/cam", factory)
+
+    if server.attach(None) == 0:
+        sys.exit(f"port {args.port} is in use; choose another with --port, or 0 for any")
+
+    def stop(*_):
+        loop.quit()
+        return GLib.SOURCE_REMOVE
+
+    def on_stdin(*_):
+        if sys.stdin.buffer.raw.read(4096):
+            return GLib.SOURCE_CONTINUE
+        return stop()
+
+    GLib.unix_signal_add(GLib.PRIORITY_HIGH, signal.SIGTERM, stop)
+    GLib.unix_signal_add(GLib.PRIORITY_HIGH, signal.SIGINT, stop)
+    GLib.io_add_watch(0, GLib.PRIORITY_DEFAULT, GLib.IOCondition.IN | GLib.IOCondition.HUP, on_stdin)
+
+    # Clients that vanish without TEARDOWN would keep the pipeline running.
+    GLib.timeout_add_seconds(5, lambda: server.get_session_pool().cleanup() is not None)
+
+    print(f"rtsp://127.0.0.1:{server.get_bound_port()}/cam", flush=True)
+    loop.run()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,63 @@
+// Takes pictures of every page: node shots.mjs <server URL> <folder>
+
+import { mkdirSync, rmSync } from "node:fs";
+import { join } from "node:path";
+
+import { chromium } from "@playwright/test";
+
+const WIDTHS = { 390: 844, 1280: 800, 3840: 2160 };
+
+const [url, folder] = process.argv.slice(2);
+if (!url || !folder) {
+  console.error("usage: node shots.mjs <server URL> <folder>");
+  process.exit(2);
+}
+rmSync(folder, { recursive: true, force: true });
+mkdirSync(folder, { recursive: true });
+
+const { items } = await (await fetch(`${url}/api/assets?limit=100`)).json();
+const first = (kind) => items.find((asset) => asset.kind === kind)?.id;
+const pages = { assets: "/assets", live: "/live", login: "/login" };
+if (first("image")) pages.image = `/assets/${first("image")}`;
+if (first("video")) pages.video = `/assets/${first("video")}`;
+
+/** What a page must show before its picture is worth taking. */
+async function settle(page, name) {
+  await page.evaluate(() => document.fonts.ready);
+  if (name === "live") {
+    const playing = page.locator('[data-testid="camera-tile"][data-state="playing"]').first();
+    await playing.waitFor({ timeout: 15_000 }).catch(() => console.log("  no camera plays"));
+  }
+  if (name === "video") {
+    const ready = () => (document.querySelector("video")?.readyState ?? 0) >= 2;
+    await page.waitForFunction(ready, null, { timeout: 10_000 }).catch(() => console.log("  no film"));
+  }
+  const loaded = () =>
+    [...document.images].every((image) => image.complete || image.loading === "lazy");
+  await page.waitForFunction(loaded, null, { timeout: 10_000 });
+}
+
+const browser = await chromium.launch({
+  executablePath: process.env.DAMWALL_TEST_CHROMIUM ?? "/usr/bin/chromium",
+  args: ["--no-sandbox", "--disable-gpu", "--autoplay-policy=no-user-gesture-required"],
+});
+try {
+  for (const [width, height] of Object.entries(WIDTHS)) {
+    for (const colorScheme of ["light", "dark"]) {
+      const viewport = { width: Number(width), height };
+      const context = await browser.newContext({ baseURL: url, viewport, colorScheme });
+      const page = await context.newPage();
+      page.on("pageerror", (error) => console.log(`  ${error}`));
+      for (const [name, path] of Object.entries(pages)) {
+        await page.goto(path);
+        await settle(page, name);
+        const file = join(folder, `${name}-${width}-${colorScheme}.png`);
+        await page.screenshot({ path: file });
+        console.log(file);
+      }
+      await context.close();
+    }
+  }
+} finally {
+  await browser.close();
+}

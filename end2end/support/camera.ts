@@ -1,0 +1,54 @@
+// A camera that is not ours: GStreamer's RTSP server.
+
+import { resolve } from "node:path";
+
+import { Running } from "./process";
+
+const SCRIPT = process.env.DAMWALL_TEST_RTSP_SERVER ?? resolve(__dirname, "../rtsp_server.py");
+
+// Five seconds between key frames: whoever has a picture sooner got one that was kept for him.
+const GOP_FRAMES = 150;
+
+/** A camera with an address of its own, which can be switched off and on again. */
+export class Camera {
+  private constructor(
+    readonly url: string,
+    private running: Running | null,
+  ) {}
+
+  static async start(): Promise<Camera> {
+    const [running, url] = await Camera.launch(0);
+    return new Camera(url, running);
+  }
+
+  private static async launch(port: number): Promise<[Running, string]> {
+    const running = Running.start("/usr/bin/python3", [
+      SCRIPT,
+      `--port=${port}`,
+      "--width=640",
+      "--height=360",
+      "--fps=30",
+      `--gop=${GOP_FRAMES}`,
+    ]);
+    const [url] = await running.line(/^rtsp:\/\/\S+$/);
+    return [running, url];
+  }
+
+  /** Pulls the plug: nobody is told. */
+  async off(): Promise<void> {
+    await this.running?.kill();
+    this.running = null;
+  }
+
+  /** Starts it again at the same address. */
+  async on(): Promise<void> {
+    if (this.running) return;
+    const [running] = await Camera.launch(Number(new URL(this.url).port));
+    this.running = running;
+  }
+
+  async stop(): Promise<void> {
+    await this.running?.stop();
+    this.running = null;
+  }
+}

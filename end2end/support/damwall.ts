@@ -1,0 +1,86 @@
+// The real program, on a free port, with a data folder of its own.
+
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join, resolve } from "node:path";
+
+import { Running } from "./process";
+
+const PROGRAM = process.env.DAMWALL_BIN ?? resolve(__dirname, "../../target/debug/damwall");
+
+export interface AssetRow {
+  id: string;
+  name: string;
+  kind: string;
+  mime: string;
+  thumb: { state: "pending" | "ready" | "failed" | "none"; url_320?: string; url_640?: string };
+}
+
+export interface CameraRow {
+  id: string;
+  name: string;
+  state: "connecting" | "live" | "lost";
+  reason?: string;
+  viewers: number;
+}
+
+/** A running server. */
+export class Damwall {
+  private constructor(
+    readonly url: string,
+    private readonly running: Running,
+    private readonly folder: string,
+  ) {}
+
+  /** Starts a server with this configuration, after importing a folder when there is one. */
+  static async start(toml: string, library?: string): Promise<Damwall> {
+    const folder = mkdtempSync(join(tmpdir(), "damwall-end2end-"));
+    const config = join(folder, "damwall.toml");
+    const data = join(folder, "data");
+    writeFileSync(config, toml);
+    if (library) {
+      await Running.toEnd(PROGRAM, ["import", library, "--data-dir", data]);
+    }
+    const running = Running.start(PROGRAM, [
+      "serve",
+      ...["--config", config, "--data-dir", data, "--addr", "127.0.0.1:0"],
+    ]);
+    try {
+      const [, url] = await running.line(/damwall listening on (http:\/\/\S+)/);
+      return new Damwall(url, running, folder);
+    } catch (error) {
+      await running.stop();
+      throw error;
+    }
+  }
+
+  /** The URL that logs in, which the server prints when a token is needed. */
+  async loginUrl(): Promise<string> {
+    const [, url] = await this.running.line(/login: (http:\/\/\S+)/);
+    return url;
+  }
+
+  async assets(): Promise<AssetRow[]> {
+    return (await this.json<{ items: AssetRow[] }>("/api/assets?limit=100")).items;
+  }
+
+  async cameras(): Promise<CameraRow[]> {
+    return (await this.json<{ items: CameraRow[] }>("/api/cameras")).items;
+  }
+
+  /** What the server has printed, for the report of a failed test. */
+  log(): string {
+    return this.running.lines.join("\n");
+  }
+
+  async stop(): Promise<void> {
+    await this.running.stop();
+    rmSync(this.folder, { recursive: true, force: true });
+  }
+
+  private async json<T>(path: string): Promise<T> {
+    const response = await fetch(this.url + path);
+    if (!response.ok) throw new Error(`GET ${path} answered ${response.status}`);
+    return (await response.json()) as T;
+  }
+}

@@ -1,0 +1,3 @@
+//! Viewer bytes out.
+
+pub mod rtc;

@@ -1,0 +1,532 @@
+//! Every WHEP session behind one UDP port, in one task on the live runtime.
+//!
+//! Must not: wait for a viewer, parse SDP (callers do, on their own time), or speak HTTP.
+
+use std::{
+    collections::HashMap,
+    fmt,
+    io::{self, IoSliceMut},
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use domain::CameraId;
+use quinn_udp::{RecvMeta, Transmit, UdpSockRef, UdpSocketState};
+use tokio::{
+    io::Interest,
+    net::UdpSocket,
+    sync::{Notify, mpsc, oneshot},
+    time::sleep_until,
+};
+use tokio_util::sync::CancellationToken;
+use tracing::{debug, info, warn};
+
+use crate::{
+    hub::{Cursor, Feed, Hub, Read, ViewerCount},
+    sansio::{
+        dtls::{DtlsError, Identity},
+        outbox::Outbox,
+        sdp::{Local, Offer, OfferError},
+        stun::BindingRequest,
+        whep_session::{CloseReason, Event, SessionParameters, WhepSession},
+    },
+};
+
+/// Most sessions at once; beyond it new ones are refused with [`WhepError::Full`].
+pub const MAX_SESSIONS: usize = 2000;
+const COMMAND_QUEUE: usize = 64;
+/// Datagrams read with one call.
+const RECV_BATCH: usize = 32;
+const RECV_BUFFER_LEN: usize = 2048;
+const SOCKET_BUFFER_BYTES: usize = 8 << 20;
+
+/// Name of a session in its resource URL. Whoever knows it may end the session: it never goes to a log or
+/// a listing.
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub struct SessionSecret(String);
+
+impl SessionSecret {
+    fn random() -> Self {
+        Self(random_text(32))
+    }
+
+    /// The text for the URL: 32 letters and digits, 190 bits.
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl From<String> for SessionSecret {
+    fn from(text: String) -> Self {
+        Self(text)
+    }
+}
+
+impl fmt::Debug for SessionSecret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("SessionSecret(…)")
+    }
+}
+
+/// Why no session was made.
+#[derive(Debug, thiserror::Error)]
+pub enum WhepError {
+    /// There is no such camera.
+    #[error("no such camera")]
+    UnknownCamera,
+    /// The camera is known but sends no pictures now.
+    #[error("the camera is not live now")]
+    NotLive,
+    /// The offer cannot be answered.
+    #[error(transparent)]
+    Offer(#[from] OfferError),
+    /// As many sessions as this server takes.
+    #[error("too many viewers")]
+    Full,
+    /// The live plane is stopping.
+    #[error("the live plane is stopping")]
+    Stopping,
+}
+
+/// The answer to an offer.
+#[derive(Debug)]
+pub struct Created {
+    /// SDP answer.
+    pub answer: String,
+    /// For the resource URL.
+    pub secret: SessionSecret,
+}
+
+enum Command {
+    Create { camera: CameraId, secret: SessionSecret, session: Box<WhepSession>, done: oneshot::Sender<bool> },
+    Delete { camera: CameraId, secret: SessionSecret, done: oneshot::Sender<bool> },
+}
+
+/// Makes and ends sessions; cheap to clone.
+#[derive(Clone, Debug)]
+pub struct RtcHandle {
+    hub: Arc<Hub>,
+    identity: Identity,
+    candidates: Arc<[SocketAddr]>,
+    commands: mpsc::Sender<Command>,
+}
+
+/// Why the live plane could not start.
+#[derive(Debug, thiserror::Error)]
+pub enum RtcStartError {
+    /// The UDP port cannot be had.
+    #[error("cannot use UDP {address} for WebRTC: {error}; choose another with live.udp_addr")]
+    Bind {
+        /// The address tried.
+        address: SocketAddr,
+        /// The system's reason.
+        error: io::Error,
+    },
+    /// No certificate.
+    #[error(transparent)]
+    Identity(#[from] DtlsError),
+}
+
+/// The loop that owns the socket; to be spawned once.
+#[derive(Debug)]
+pub struct RtcLoop {
+    hub: Arc<Hub>,
+    socket: UdpSocket,
+    socket_state: UdpSocketState,
+    commands: mpsc::Receiver<Command>,
+    wake: Arc<Notify>,
+    sessions: HashMap<SessionKey, Session>,
+    next_key: SessionKey,
+    by_ufrag: HashMap<String, SessionKey>,
+    by_address: HashMap<SocketAddr, SessionKey>,
+    by_secret: HashMap<SessionSecret, SessionKey>,
+    cameras: HashMap<CameraId, CameraViewers>,
+    outbox: Outbox,
+    unsent_batches: u64,
+}
+
+type SessionKey = u64;
+
+#[derive(Debug)]
+struct Session {
+    camera: CameraId,
+    secret: SessionSecret,
+    whep: WhepSession,
+    indexed_address: Option<SocketAddr>,
+    /// Set while media flows.
+    viewing: Option<ViewerCount>,
+    connect_began: Instant,
+}
+
+#[derive(Debug)]
+struct CameraViewers {
+    feed: Arc<Feed>,
+    cursor: Cursor,
+    viewers: Vec<SessionKey>,
+}
+
+/// Binds the UDP port. Spawn the loop's [`RtcLoop::run`] on the live runtime.
+///
+/// `announced` are addresses to tell players instead of this machine's own (NAT 1:1); empty otherwise.
+///
+/// # Errors
+/// When the port is taken or no certificate can be made.
+pub async fn bind(
+    hub: Arc<Hub>,
+    address: SocketAddr,
+    announced: &[IpAddr],
+) -> Result<(RtcHandle, RtcLoop), RtcStartError> {
+    let bind_error = |error| RtcStartError::Bind { address, error };
+    let socket = UdpSocket::bind(address).await.map_err(bind_error)?;
+    let socket_state = UdpSocketState::new(UdpSockRef::from(&socket)).map_err(bind_error)?;
+    // Smaller buffers work too; the kernel caps these without telling.
+    let _ = socket_state.set_send_buffer_size(UdpSockRef::from(&socket), SOCKET_BUFFER_BYTES);
+    let _ = socket_state.set_recv_buffer_size(UdpSockRef::from(&socket), SOCKET_BUFFER_BYTES);
+    let local = socket.local_addr().map_err(bind_error)?;
+    let candidates = candidates(local, announced);
+    info!(udp.address = %local, candidates = ?candidates, "WebRTC on UDP {local}");
+
+    let (sender, commands) = mpsc::channel(COMMAND_QUEUE);
+    let identity = Identity::generate()?;
+    let handle =
+        RtcHandle { hub: hub.clone(), identity, candidates: candidates.into(), commands: sender };
+    let rtc_loop = RtcLoop {
+        hub,
+        socket,
+        socket_state,
+        commands,
+        wake: Arc::new(Notify::new()),
+        sessions: HashMap::new(),
+        next_key: 0,
+        by_ufrag: HashMap::new(),
+        by_address: HashMap::new(),
+        by_secret: HashMap::new(),
+        cameras: HashMap::new(),
+        outbox: Outbox::default(),
+        unsent_batches: 0,
+    };
+    Ok((handle, rtc_loop))
+}
+
+/// Where players can reach the socket, best first.
+fn candidates(local: SocketAddr, announced: &[IpAddr]) -> Vec<SocketAddr> {
+    let with_port = |ip| SocketAddr::new(ip, local.port());
+    if !announced.is_empty() {
+        return announced.iter().copied().map(with_port).collect();
+    }
+    if !local.ip().is_unspecified() {
+        return vec![local];
+    }
+    let is_usable = |ip: &IpAddr| match ip {
+        IpAddr::V4(ip) => !ip.is_link_local(),
+        // The socket speaks IPv6 only when it was bound to it.
+        IpAddr::V6(ip) => local.is_ipv6() && !ip.is_unicast_link_local(),
+    };
+    let mut found: Vec<IpAddr> = if_addrs::get_if_addrs()
+        .unwrap_or_default()
+        .into_iter()
+        .map(|interface| interface.ip())
+        .filter(is_usable)
+        .collect();
+    found.sort_by_key(|ip| (ip.is_loopback(), ip.is_ipv6()));
+    found.into_iter().map(with_port).collect()
+}
+
+fn random_text(len: usize) -> String {
+    use rand::{Rng as _, distr::Alphanumeric};
+    rand::rng().sample_iter(Alphanumeric).take(len).map(char::from).collect()
+}
+
+impl RtcHandle {
+    /// Answers a WHEP offer for a camera with a new session.
+    ///
+    /// # Errors
+    /// See [`WhepError`].
+    pub async fn create(&self, camera: &CameraId, offer: &[u8]) -> Result<Created, WhepError> {
+        let feed = self.hub.feed(camera).ok_or(WhepError::UnknownCamera)?;
+        let offer = Offer::parse(offer)?;
+        let profile = feed.profile().ok_or(WhepError::NotLive)?;
+        let (local_ufrag, local_pwd) = (random_text(8), random_text(24));
+        let ssrc = rand::random::<u32>().max(1);
+        let answer = offer.answer(&Local {
+            ice_ufrag: &local_ufrag,
+            ice_pwd: &local_pwd,
+            fingerprint: self.identity.fingerprint(),
+            ssrc,
+            candidates: &self.candidates,
+            profile,
+        })?;
+        let parameters = SessionParameters {
+            local_ufrag,
+            local_pwd,
+            remote_ufrag: offer.ice_ufrag,
+            remote_fingerprint: offer.fingerprint,
+            payload_type: answer.payload_type,
+            ssrc,
+            timestamp_offset: rand::random(),
+        };
+        let session = Box::new(WhepSession::new(parameters, &self.identity, Instant::now()));
+        let secret = SessionSecret::random();
+        let (done, created) = oneshot::channel();
+        let command = Command::Create { camera: camera.clone(), secret: secret.clone(), session, done };
+        self.commands.send(command).await.map_err(|_| WhepError::Stopping)?;
+        match created.await {
+            Ok(true) => Ok(Created { answer: answer.sdp, secret }),
+            Ok(false) => Err(WhepError::Full),
+            Err(_) => Err(WhepError::Stopping),
+        }
+    }
+
+    /// Ends a session; `false` when there is none of that name for that camera.
+    pub async fn delete(&self, camera: &CameraId, secret: SessionSecret) -> bool {
+        let (done, deleted) = oneshot::channel();
+        let command = Command::Delete { camera: camera.clone(), secret, done };
+        self.commands.send(command).await.is_ok() && deleted.await.unwrap_or(false)
+    }
+}
+
+/// What woke the loop.
+enum Wake {
+    Stop,
+    Command(Command),
+    Units,
+    Readable,
+    Timer,
+}
+
+impl RtcLoop {
+    /// Serves sessions until `token` is cancelled, then says goodbye to each.
+    pub async fn run(mut self, token: CancellationToken) {
+        let mut buffers = vec![0; RECV_BATCH * RECV_BUFFER_LEN];
+        loop {
+            let deadline = self.next_timeout();
+            let wake = tokio::select! {
+                biased;
+                () = token.cancelled() => Wake::Stop,
+                () = self.wake.notified() => Wake::Units,
+                Some(command) = self.commands.recv() => Wake::Command(command),
+                _ = self.socket.readable() => Wake::Readable,
+                () = sleep_until(deadline.into()) => Wake::Timer,
+            };
+            let now = Instant::now();
+            match wake {
+                Wake::Stop => break,
+                Wake::Command(command) => self.on_command(now, command),
+                Wake::Units => self.on_units(now),
+                Wake::Readable => self.on_readable(now, &mut buffers),
+                Wake::Timer => {}
+            }
+            self.on_timers(now);
+            self.flush();
+        }
+        let open: Vec<_> = self.sessions.keys().copied().collect();
+        info!(sessions = open.len(), "closing {} WHEP sessions", open.len());
+        for key in open {
+            self.close(key, CloseReason::ServerClosed);
+        }
+        self.flush();
+    }
+
+    fn next_timeout(&self) -> Instant {
+        let idle = Instant::now() + Duration::from_secs(1);
+        self.sessions.values().map(|session| session.whep.next_timeout()).fold(idle, Instant::min)
+    }
+
+    fn on_command(&mut self, now: Instant, command: Command) {
+        match command {
+            Command::Create { camera, secret, session, done } => {
+                let has_room = self.sessions.len() < MAX_SESSIONS;
+                if has_room {
+                    let key = self.next_key;
+                    self.next_key += 1;
+                    self.by_ufrag.insert(session.local_ufrag().to_owned(), key);
+                    self.by_secret.insert(secret.clone(), key);
+                    let session = Session {
+                        camera,
+                        secret,
+                        whep: *session,
+                        indexed_address: None,
+                        viewing: None,
+                        connect_began: now,
+                    };
+                    self.sessions.insert(key, session);
+                }
+                // The caller may have hung up; the session then times out.
+                let _ = done.send(has_room);
+            }
+            Command::Delete { camera, secret, done } => {
+                let key = self.by_secret.get(&secret).copied();
+                let key = key.filter(|key| self.sessions[key].camera == camera);
+                if let Some(key) = key {
+                    self.close(key, CloseReason::Deleted);
+                }
+                let _ = done.send(key.is_some());
+            }
+        }
+    }
+
+    fn on_readable(&mut self, now: Instant, buffers: &mut [u8]) {
+        let mut metas = [RecvMeta::default(); RECV_BATCH];
+        let mut slices: Vec<_> = buffers.chunks_mut(RECV_BUFFER_LEN).map(IoSliceMut::new).collect();
+        let received = self.socket.try_io(Interest::READABLE, || {
+            self.socket_state.recv(UdpSockRef::from(&self.socket), &mut slices, &mut metas)
+        });
+        let count = match received {
+            Ok(count) => count,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
+            Err(error) => {
+                debug!(error = %error, "UDP receive failed");
+                return;
+            }
+        };
+        for (meta, slice) in metas[..count].iter().zip(slices) {
+            let mut slice = slice;
+            // With GRO one buffer may hold several datagrams of `stride` bytes.
+            let stride = meta.stride.max(1);
+            for datagram in slice[..meta.len].chunks_mut(stride) {
+                self.on_datagram(now, meta.addr, datagram);
+            }
+        }
+    }
+
+    fn on_datagram(&mut self, now: Instant, from: SocketAddr, datagram: &mut [u8]) {
+        let by_ufrag = BindingRequest::parse(datagram)
+            .ok()
+            .and_then(|request| self.by_ufrag.get(request.local_ufrag()).copied());
+        let Some(key) = by_ufrag.or_else(|| self.by_address.get(&from).copied()) else { return };
+        let Some(session) = self.sessions.get_mut(&key) else { return };
+        let event = session.whep.on_datagram(now, from, datagram, &mut self.outbox);
+        let peer = session.whep.peer();
+        if peer != session.indexed_address {
+            if let Some(old) = std::mem::replace(&mut session.indexed_address, peer)
+                && self.by_address.get(&old) == Some(&key)
+            {
+                self.by_address.remove(&old);
+            }
+            if let Some(new) = peer {
+                self.by_address.insert(new, key);
+            }
+        }
+        self.on_event(now, key, event);
+    }
+
+    fn on_event(&mut self, now: Instant, key: SessionKey, event: Option<Event>) {
+        match event {
+            None => {}
+            Some(Event::Connected) => self.start(now, key),
+            Some(Event::Closed(reason)) => self.close(key, reason),
+        }
+    }
+
+    fn start(&mut self, now: Instant, key: SessionKey) {
+        let Some(session) = self.sessions.get_mut(&key) else { return };
+        let camera = session.camera.clone();
+        let Some(feed) = self.hub.feed(&camera) else {
+            self.close(key, CloseReason::ServerClosed);
+            return;
+        };
+        let viewers = self.cameras.entry(camera.clone()).or_insert_with(|| CameraViewers {
+            cursor: feed.subscribe(self.wake.clone()),
+            feed,
+            viewers: Vec::new(),
+        });
+        let gop = viewers.cursor.gop_so_far();
+        viewers.viewers.push(key);
+        session.viewing = Some(viewers.feed.count_viewer());
+        let connect_ms = (now - session.connect_began).as_millis() as u64;
+        info!(
+            camera.id = %camera, session.id = key, connect_ms, gop_frames = gop.len(),
+            "viewer {key} of camera {camera} connected in {connect_ms} ms"
+        );
+        session.whep.start(now, &gop);
+    }
+
+    fn on_units(&mut self, now: Instant) {
+        let mut closed = Vec::new();
+        for (camera, viewers) in &mut self.cameras {
+            loop {
+                let unit = match viewers.cursor.try_next() {
+                    Read::Unit(unit) => unit,
+                    Read::Empty => break,
+                    Read::Lagged => {
+                        warn!(camera.id = %camera, "sender fell behind camera {camera}; going on at its newest key frame");
+                        continue;
+                    }
+                };
+                for &key in &viewers.viewers {
+                    let Some(session) = self.sessions.get_mut(&key) else { continue };
+                    let event = session.whep.on_unit(now, &unit, &mut self.outbox);
+                    if let Some(Event::Closed(reason)) = event {
+                        closed.push((key, reason));
+                    }
+                }
+            }
+        }
+        for (key, reason) in closed {
+            self.close(key, reason);
+        }
+    }
+
+    fn on_timers(&mut self, now: Instant) {
+        let is_due = |session: &Session| session.whep.next_timeout() <= now;
+        let due: Vec<_> =
+            self.sessions.iter().filter(|(_, session)| is_due(session)).map(|(key, _)| *key).collect();
+        for key in due {
+            let Some(session) = self.sessions.get_mut(&key) else { continue };
+            let event = session.whep.on_timer(now, &mut self.outbox);
+            self.on_event(now, key, event);
+        }
+    }
+
+    fn close(&mut self, key: SessionKey, reason: CloseReason) {
+        let Some(mut session) = self.sessions.remove(&key) else { return };
+        session.whep.close(&mut self.outbox);
+        self.by_ufrag.remove(session.whep.local_ufrag());
+        self.by_secret.remove(&session.secret);
+        if let Some(address) = session.indexed_address
+            && self.by_address.get(&address) == Some(&key)
+        {
+            self.by_address.remove(&address);
+        }
+        let camera = &session.camera;
+        if let Some(viewers) = self.cameras.get_mut(camera) {
+            viewers.viewers.retain(|viewer| *viewer != key);
+            if viewers.viewers.is_empty() {
+                self.cameras.remove(camera);
+            }
+        }
+        info!(
+            camera.id = %camera, session.id = key, reason = %reason,
+            "viewer {key} of camera {camera} left: {reason}"
+        );
+    }
+
+    /// Sends everything that waits. What the kernel does not take now is dropped, never waited for.
+    fn flush(&mut self) {
+        for batch in self.outbox.batches() {
+            let is_single = batch.contents.len() <= batch.segment_len;
+            let max_segments = self.socket_state.max_gso_segments().max(1);
+            for contents in batch.contents.chunks(batch.segment_len * max_segments) {
+                let transmit = Transmit {
+                    destination: batch.to,
+                    ecn: None,
+                    contents,
+                    segment_size: (!is_single).then_some(batch.segment_len),
+                    src_ip: None,
+                };
+                let sent = self.socket.try_io(Interest::WRITABLE, || {
+                    self.socket_state.try_send(UdpSockRef::from(&self.socket), &transmit)
+                });
+                if let Err(error) = sent {
+                    self.unsent_batches += 1;
+                    // One line at 1, 2, 4, 8 …: a full or unreachable network must not fill the disk.
+                    if self.unsent_batches.is_power_of_two() {
+                        warn!(error = %error, unsent_batches = self.unsent_batches, "UDP send failed");
+                    }
+                }
+            }
+        }
+        self.outbox.clear();
+    }
+}

@@ -1,0 +1,15 @@
+//! Camera bytes in, viewer bytes out.
+//!
+//! Must not: speak HTTP, touch a database, know Leptos.
+//!
+//! ```text
+//! camera ─► ingest ─► hub (ring of access units per camera) ─cursor─► egress::rtc ─► browser
+//! ```
+
+pub mod camera;
+pub mod egress;
+pub mod hub;
+pub mod ingest;
+pub mod live;
+pub mod probe;
+pub mod sansio;

@@ -1,0 +1,17 @@
+//! The pure parts of the live plane: parsers, packetizers and the WHEP session.
+//!
+//! Must not: do I/O, spawn, or read a clock; time comes in as an argument.
+
+pub mod access_unit;
+pub mod annexb;
+pub mod assemble;
+pub mod backoff;
+pub mod dtls;
+pub mod h264;
+pub mod outbox;
+pub mod packetize;
+pub mod sdp;
+pub mod srtp;
+pub mod stun;
+pub mod timeline;
+pub mod whep_session;

@@ -1,0 +1,239 @@
+//! RTP packets of one camera into access units. Must not: read a clock or know the transport.
+//!
+//! Source: RFC 6184 §5.1 (marker bit), §8.4 (parameter sets in-band and out-of-band).
+
+use bytes::Bytes;
+
+use super::{
+    h264::{Contents, ParameterSets},
+    packetize::refit,
+};
+
+/// One RTP packet as it came from a camera, in order.
+#[derive(Debug, Clone)]
+pub struct RtpPacket {
+    /// Unwrapped RTP timestamp, 90 kHz.
+    pub timestamp_90k: i64,
+    /// Marker bit: the last packet of its access unit.
+    pub marker: bool,
+    /// Payload without RTP header and padding.
+    pub payload: Bytes,
+    /// Packets known to be lost just before this one.
+    pub lost_before: u16,
+}
+
+/// An access unit on the camera's own clock.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Assembled {
+    /// The camera's timestamp, unwrapped, 90 kHz.
+    pub timestamp_90k: i64,
+    /// Holds an IDR picture, and SPS and PPS in front.
+    pub is_key: bool,
+    /// Payloads of at most [`super::packetize::MAX_PAYLOAD_BYTES`].
+    pub payloads: Vec<Bytes>,
+}
+
+/// Most payload bytes of one access unit; more is a broken camera or an attack.
+const MAX_UNIT_BYTES: usize = 8 << 20;
+
+/// Puts packets together, adds missing parameter sets, and withholds what no decoder could use: frames
+/// after a loss until the next key frame, and everything before the first.
+#[derive(Debug)]
+pub struct Assembler {
+    parameter_sets: ParameterSets,
+    pending: Option<Pending>,
+    needs_key: bool,
+    dropped_units: u64,
+}
+
+#[derive(Debug)]
+struct Pending {
+    timestamp_90k: i64,
+    payloads: Vec<Bytes>,
+    len_bytes: usize,
+    contents: Contents,
+    has_sps: bool,
+    has_pps: bool,
+    is_damaged: bool,
+}
+
+impl Assembler {
+    /// `parameter_sets` are those of the camera's SDP, if it has any.
+    pub fn new(parameter_sets: ParameterSets) -> Self {
+        Self { parameter_sets, pending: None, needs_key: true, dropped_units: 0 }
+    }
+
+    /// The newest parameter sets, from the packets or the SDP.
+    pub fn parameter_sets(&self) -> &ParameterSets {
+        &self.parameter_sets
+    }
+
+    /// Access units withheld so far.
+    pub fn dropped_units(&self) -> u64 {
+        self.dropped_units
+    }
+
+    /// Takes the next packet; gives the access units it completes (none, one, or two).
+    pub fn push(&mut self, packet: RtpPacket) -> [Option<Assembled>; 2] {
+        let is_new_unit =
+            self.pending.as_ref().is_some_and(|unit| unit.timestamp_90k != packet.timestamp_90k);
+        let before = if is_new_unit { self.finish() } else { None };
+
+        let unit = self.pending.get_or_insert_with(|| Pending {
+            timestamp_90k: packet.timestamp_90k,
+            payloads: Vec::new(),
+            len_bytes: 0,
+            contents: Contents::default(),
+            has_sps: false,
+            has_pps: false,
+            is_damaged: false,
+        });
+        unit.is_damaged |= packet.lost_before > 0;
+        let parameter_sets = &mut self.parameter_sets;
+        unit.contents.inspect(&packet.payload, |nal| {
+            if super::h264::nal_type(&nal) == super::h264::NAL_SPS {
+                unit.has_sps = true;
+            } else {
+                unit.has_pps = true;
+            }
+            parameter_sets.update(nal);
+        });
+        unit.len_bytes += packet.payload.len();
+        if unit.len_bytes > MAX_UNIT_BYTES {
+            unit.is_damaged = true;
+            unit.payloads.clear();
+        } else if !packet.payload.is_empty() {
+            unit.payloads.push(packet.payload);
+        }
+        let now = if packet.marker { self.finish() } else { None };
+        [before, now]
+    }
+
+    fn finish(&mut self) -> Option<Assembled> {
+        let unit = self.pending.take()?;
+        if !unit.is_damaged && !unit.contents.has_slice {
+            // Parameter sets or SEI alone; they are kept for the next key frame.
+            return None;
+        }
+        let is_key = unit.contents.has_idr;
+        let payloads = if unit.is_damaged || (self.needs_key && !is_key) {
+            None
+        } else {
+            self.with_parameter_sets(unit, is_key)
+        };
+        self.needs_key = payloads.is_none();
+        match payloads {
+            Some((timestamp_90k, payloads)) => Some(Assembled { timestamp_90k, is_key, payloads }),
+            None => {
+                self.dropped_units += 1;
+                None
+            }
+        }
+    }
+
+    /// `None` when the unit is undecodable: malformed, or a key frame with no parameter sets known.
+    fn with_parameter_sets(&self, unit: Pending, is_key: bool) -> Option<(i64, Vec<Bytes>)> {
+        let mut payloads = unit.payloads;
+        if is_key {
+            let mut missing = Vec::with_capacity(2);
+            if !unit.has_sps {
+                missing.push(self.parameter_sets.sps.clone()?);
+            }
+            if !unit.has_pps {
+                missing.push(self.parameter_sets.pps.clone()?);
+            }
+            payloads.splice(0..0, missing);
+        }
+        Some((unit.timestamp_90k, refit(payloads).ok()?))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const SPS: &[u8] = &[0x67, 1, 2];
+    const PPS: &[u8] = &[0x68, 3];
+    const IDR: &[u8] = &[0x65, 4];
+    const SLICE: &[u8] = &[0x41, 5];
+
+    fn packet(timestamp_90k: i64, marker: bool, payload: &'static [u8]) -> RtpPacket {
+        RtpPacket { timestamp_90k, marker, payload: Bytes::from_static(payload), lost_before: 0 }
+    }
+
+    fn run(assembler: &mut Assembler, packets: Vec<RtpPacket>) -> Vec<Assembled> {
+        packets.into_iter().flat_map(|p| assembler.push(p)).flatten().collect()
+    }
+
+    fn sdp_sets() -> ParameterSets {
+        ParameterSets { sps: Some(Bytes::from_static(SPS)), pps: Some(Bytes::from_static(PPS)) }
+    }
+
+    #[test]
+    fn parameter_sets_left_out_by_the_camera_are_put_in_band() {
+        let mut assembler = Assembler::new(sdp_sets());
+        let units = run(&mut assembler, vec![packet(0, true, IDR), packet(3000, true, SLICE)]);
+        assert_eq!(units[0].payloads, [SPS, PPS, IDR]);
+        assert!(units[0].is_key);
+        assert_eq!(units[1].payloads, [SLICE]);
+    }
+
+    #[test]
+    fn parameter_sets_sent_by_the_camera_are_not_doubled() {
+        let mut assembler = Assembler::new(ParameterSets::default());
+        let units =
+            run(&mut assembler, vec![packet(0, false, SPS), packet(0, false, PPS), packet(0, true, IDR)]);
+        assert_eq!(units[0].payloads, [SPS, PPS, IDR]);
+    }
+
+    #[test]
+    fn nothing_is_given_before_the_first_key_frame() {
+        let mut assembler = Assembler::new(sdp_sets());
+        let units = run(&mut assembler, vec![packet(0, true, SLICE), packet(3000, true, IDR)]);
+        assert_eq!(units.len(), 1);
+        assert!(units[0].is_key);
+    }
+
+    #[test]
+    fn a_loss_withholds_frames_until_the_next_key_frame() {
+        let mut assembler = Assembler::new(sdp_sets());
+        let mut after_loss = packet(3000, true, SLICE);
+        after_loss.lost_before = 1;
+        let units = run(
+            &mut assembler,
+            vec![packet(0, true, IDR), after_loss, packet(6000, true, SLICE), packet(9000, true, IDR)],
+        );
+        assert_eq!(units.iter().map(|u| u.timestamp_90k).collect::<Vec<_>>(), [0, 9000]);
+        assert_eq!(assembler.dropped_units(), 2);
+    }
+
+    #[test]
+    fn a_camera_without_marker_bits_is_cut_by_timestamp() {
+        let mut assembler = Assembler::new(sdp_sets());
+        let units = run(
+            &mut assembler,
+            vec![packet(0, false, IDR), packet(3000, false, SLICE), packet(6000, false, SLICE)],
+        );
+        assert_eq!(units.iter().map(|u| u.timestamp_90k).collect::<Vec<_>>(), [0, 3000]);
+    }
+
+    proptest! {
+        #[test]
+        fn hostile_packets_never_panic_and_never_exceed_the_payload_limit(
+            packets in prop::collection::vec(
+                (0i64..4, any::<bool>(), prop::collection::vec(any::<u8>(), 0..3000), 0u16..2), 0..20)
+        ) {
+            let mut assembler = Assembler::new(sdp_sets());
+            for (timestamp_90k, marker, payload, lost_before) in packets {
+                let packet =
+                    RtpPacket { timestamp_90k, marker, payload: payload.into(), lost_before };
+                for unit in assembler.push(packet).into_iter().flatten() {
+                    prop_assert!(
+                        unit.payloads.iter().all(|p| p.len() <= super::super::packetize::MAX_PAYLOAD_BYTES));
+                }
+            }
+        }
+    }
+}

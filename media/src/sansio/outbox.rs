@@ -1,0 +1,149 @@
+//! Datagrams waiting to be sent, back to back in one buffer. Must not: send them.
+
+use std::{net::SocketAddr, ops::Range};
+
+/// Most datagrams in one segmented write (Linux: `UDP_MAX_SEGMENTS`).
+const MAX_SEGMENTS: usize = 64;
+/// Most bytes in one segmented write; an IP datagram's limit with headers to spare.
+const MAX_BATCH_BYTES: usize = 60_000;
+
+/// Datagrams in order, kept in one allocation that is used again.
+#[derive(Debug, Default)]
+pub struct Outbox {
+    arena: Vec<u8>,
+    datagrams: Vec<(SocketAddr, usize)>,
+}
+
+/// Datagrams to one address that one segmented write (`UDP_SEGMENT`) can carry.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Batch<'a> {
+    /// Where to.
+    pub to: SocketAddr,
+    /// The datagrams back to back.
+    pub contents: &'a [u8],
+    /// Length of each but the last, which may be shorter.
+    pub segment_len: usize,
+}
+
+impl Outbox {
+    /// Adds the datagram that `write` appends; none if it fails.
+    ///
+    /// # Errors
+    /// Those of `write`.
+    pub fn push<E>(
+        &mut self,
+        to: SocketAddr,
+        write: impl FnOnce(&mut Vec<u8>) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let start = self.arena.len();
+        if let Err(error) = write(&mut self.arena) {
+            self.arena.truncate(start);
+            return Err(error);
+        }
+        self.datagrams.push((to, self.arena.len()));
+        Ok(())
+    }
+
+    /// Whether nothing waits.
+    pub fn is_empty(&self) -> bool {
+        self.datagrams.is_empty()
+    }
+
+    /// Every datagram by itself.
+    pub fn datagrams(&self) -> impl Iterator<Item = (SocketAddr, &[u8])> {
+        let starts = std::iter::once(0).chain(self.datagrams.iter().map(|&(_, end)| end));
+        starts.zip(&self.datagrams).map(|(start, &(to, end))| (to, &self.arena[start..end]))
+    }
+
+    /// The datagrams grouped for segmented writes, order kept.
+    pub fn batches(&self) -> impl Iterator<Item = Batch<'_>> {
+        let mut at = 0;
+        std::iter::from_fn(move || {
+            let (to, first) = self.range(at)?;
+            let segment_len = first.len();
+            let mut end = first.end;
+            let mut count = 1;
+            at += 1;
+            while let Some((next_to, next)) = self.range(at) {
+                let fits = next_to == to
+                    && next.len() <= segment_len
+                    && count < MAX_SEGMENTS
+                    && next.end - first.start <= MAX_BATCH_BYTES;
+                if !fits {
+                    break;
+                }
+                end = next.end;
+                count += 1;
+                at += 1;
+                if next.len() < segment_len {
+                    break;
+                }
+            }
+            Some(Batch { to, contents: &self.arena[first.start..end], segment_len })
+        })
+    }
+
+    fn range(&self, at: usize) -> Option<(SocketAddr, Range<usize>)> {
+        let &(to, end) = self.datagrams.get(at)?;
+        let start = at.checked_sub(1).map_or(0, |before| self.datagrams[before].1);
+        Some((to, start..end))
+    }
+
+    /// Forgets everything; keeps the memory for the next time, within bounds.
+    pub fn clear(&mut self) {
+        self.arena.clear();
+        self.arena.shrink_to(1 << 20);
+        self.datagrams.clear();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::convert::Infallible;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn push(outbox: &mut Outbox, port: u16, len: usize) {
+        let to = SocketAddr::from(([127, 0, 0, 1], port));
+        outbox
+            .push(to, |out| {
+                out.resize(out.len() + len, len as u8);
+                Ok::<_, Infallible>(())
+            })
+            .unwrap();
+    }
+
+    #[test]
+    fn equal_datagrams_and_a_shorter_last_one_share_a_batch() {
+        let mut outbox = Outbox::default();
+        for len in [10, 10, 4, 10, 12] {
+            push(&mut outbox, 1, len);
+        }
+        push(&mut outbox, 2, 12);
+        let shapes: Vec<_> =
+            outbox.batches().map(|b| (b.to.port(), b.contents.len(), b.segment_len)).collect();
+        assert_eq!(shapes, [(1, 24, 10), (1, 10, 10), (1, 12, 12), (2, 12, 12)]);
+    }
+
+    proptest! {
+        #[test]
+        fn batches_carry_exactly_the_datagrams(
+            datagrams in prop::collection::vec((1u16..3, 1usize..1300), 0..300)
+        ) {
+            let mut outbox = Outbox::default();
+            for &(port, len) in &datagrams {
+                push(&mut outbox, port, len);
+            }
+            let mut unbatched = Vec::new();
+            for batch in outbox.batches() {
+                prop_assert!(batch.contents.len() <= MAX_BATCH_BYTES);
+                let chunks = batch.contents.chunks(batch.segment_len);
+                prop_assert!(chunks.len() <= MAX_SEGMENTS);
+                unbatched.extend(chunks.map(|c| (batch.to.port(), c.len())));
+            }
+            prop_assert_eq!(unbatched, datagrams);
+        }
+    }
+}

@@ -1,0 +1,294 @@
+//! Who a request is from. The only module that decides it; everything else names a role
+//! ([`app::ssr::Viewer`] and its siblings) and is given or refused it.
+//!
+//! Without a token (loopback only) everyone is an administrator, so two things are checked that a token
+//! would make needless: the `Host` must be this machine's (else a page elsewhere could reach in by DNS
+//! rebinding), and a request that changes something must not come from another site.
+
+use std::sync::Arc;
+
+use app::ssr::Access;
+use aws_lc_rs::{constant_time, hmac};
+use axum::{
+    extract::{Request, State},
+    http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, header, uri::Authority},
+    middleware::Next,
+    response::{IntoResponse, Redirect, Response},
+};
+use domain::Role;
+
+use crate::error::Problem;
+
+const COOKIE: &str = "damwall";
+/// Browsers keep a cookie for at most 400 days.
+const COOKIE_MAX_AGE_SECS: u32 = 400 * 24 * 3600;
+
+/// The rules of this server; cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Auth(Arc<Rules>);
+
+enum Rules {
+    Open { allowed_hosts: Vec<String> },
+    Token(TokenRules),
+}
+
+struct TokenRules {
+    token: String,
+    /// What the cookie holds: derived, so that a cookie does not give the token away.
+    cookie: String,
+}
+
+impl std::fmt::Debug for Rules {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Open { .. } => "Open",
+            Self::Token(_) => "Token(…)",
+        })
+    }
+}
+
+impl Auth {
+    /// Everyone on this machine may do everything; `allowed_hosts` are names besides loopback's.
+    pub fn open(allowed_hosts: Vec<String>) -> Self {
+        Self(Arc::new(Rules::Open { allowed_hosts }))
+    }
+
+    /// Whoever holds the token may do everything.
+    pub fn token(secret: [u8; 32]) -> Self {
+        let key = hmac::Key::new(hmac::HMAC_SHA256, &secret);
+        let cookie = hex::encode(hmac::sign(&key, b"damwall login cookie 1"));
+        Self(Arc::new(Rules::Token(TokenRules { token: hex::encode(secret), cookie })))
+    }
+
+    /// Whether requests need no token.
+    pub fn is_open(&self) -> bool {
+        matches!(&*self.0, Rules::Open { .. })
+    }
+
+    /// The token, to be printed once.
+    pub fn expose_token(&self) -> Option<&str> {
+        match &*self.0 {
+            Rules::Open { .. } => None,
+            Rules::Token(rules) => Some(&rules.token),
+        }
+    }
+
+    /// `Set-Cookie` for whoever brought this token; `None` when it is wrong or none is needed.
+    pub(crate) fn login(&self, token: &str, headers: &HeaderMap) -> Option<HeaderValue> {
+        match &*self.0 {
+            Rules::Token(rules) if is_equal(token.trim(), &rules.token) => {
+                Some(set_cookie(&rules.cookie, COOKIE_MAX_AGE_SECS, headers))
+            }
+            _ => None,
+        }
+    }
+
+    /// `Set-Cookie` that logs out.
+    pub(crate) fn logout(&self, headers: &HeaderMap) -> HeaderValue {
+        set_cookie("", 0, headers)
+    }
+
+    fn admit(&self, request: &Request) -> Result<Access, Refused> {
+        let headers = request.headers();
+        match &*self.0 {
+            Rules::Open { allowed_hosts } => {
+                if !is_own_host(request.uri(), headers, allowed_hosts) {
+                    return Err(Refused::ForeignHost);
+                }
+                check_origin(request)?;
+                Ok(Access { role: Role::Admin, token_login: false })
+            }
+            Rules::Token(rules) => {
+                let bearer = headers
+                    .get(header::AUTHORIZATION)
+                    .and_then(|value| value.to_str().ok())
+                    .and_then(|value| value.split_once(' '))
+                    .filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"));
+                if let Some((_, token)) = bearer {
+                    // A browser does not add this header by itself: no other site can have sent it.
+                    return if is_equal(token.trim(), &rules.token) {
+                        Ok(Access { role: Role::Admin, token_login: false })
+                    } else {
+                        Err(Refused::NoToken)
+                    };
+                }
+                if !cookies(headers).any(|value| is_equal(value, &rules.cookie)) {
+                    return Err(Refused::NoToken);
+                }
+                check_origin(request)?;
+                Ok(Access { role: Role::Admin, token_login: true })
+            }
+        }
+    }
+}
+
+/// Why a request is not let in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Refused {
+    NoToken,
+    ForeignHost,
+    ForeignOrigin,
+}
+
+/// Lets a request in with its [`Access`], or answers it.
+pub(crate) async fn require_access(State(auth): State<Auth>, mut request: Request, next: Next) -> Response {
+    match auth.admit(&request) {
+        Ok(access) => {
+            request.extensions_mut().insert(access);
+            next.run(request).await
+        }
+        Err(refused) => refuse(refused, &request),
+    }
+}
+
+fn refuse(refused: Refused, request: &Request) -> Response {
+    match refused {
+        Refused::NoToken => {
+            let wants_page = request.method() == Method::GET
+                && request
+                    .headers()
+                    .get(header::ACCEPT)
+                    .and_then(|accept| accept.to_str().ok())
+                    .is_some_and(|accept| accept.contains("text/html"));
+            if wants_page {
+                let path = request.uri().path_and_query().map_or("/", |path| path.as_str());
+                let next = percent_encoding::utf8_percent_encode(path, percent_encoding::NON_ALPHANUMERIC);
+                return Redirect::to(&format!("/login?next={next}")).into_response();
+            }
+            let mut response =
+                Problem::new(StatusCode::UNAUTHORIZED, "an access token is needed").into_response();
+            response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+            response
+        }
+        Refused::ForeignHost => Problem::new(
+            StatusCode::MISDIRECTED_REQUEST,
+            "this server answers only to this machine's own names; add the name to server.allowed_hosts",
+        )
+        .into_response(),
+        Refused::ForeignOrigin => {
+            Problem::new(StatusCode::FORBIDDEN, "requests from other sites are not accepted").into_response()
+        }
+    }
+}
+
+fn is_equal(sent: &str, expected: &str) -> bool {
+    constant_time::verify_slices_are_equal(sent.as_bytes(), expected.as_bytes()).is_ok()
+}
+
+fn cookies(headers: &HeaderMap) -> impl Iterator<Item = &str> {
+    headers
+        .get_all(header::COOKIE)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(';'))
+        .filter_map(|pair| pair.trim().split_once('='))
+        .filter(|(name, _)| *name == COOKIE)
+        .map(|(_, value)| value)
+}
+
+fn set_cookie(value: &str, max_age_secs: u32, headers: &HeaderMap) -> HeaderValue {
+    let is_https = headers.get("x-forwarded-proto").is_some_and(|proto| proto == "https");
+    let secure = if is_https { "; Secure" } else { "" };
+    let text =
+        format!("{COOKIE}={value}; Path=/; HttpOnly; SameSite=Lax; Max-Age={max_age_secs}{secure}");
+    HeaderValue::from_str(&text).expect("hex digits and fixed text are a header value")
+}
+
+/// Host without its port: from the request line (HTTP/2, absolute form) or the `Host` header.
+fn host(uri: &Uri, headers: &HeaderMap) -> Option<Authority> {
+    uri.authority()
+        .cloned()
+        .or_else(|| headers.get(header::HOST)?.to_str().ok()?.parse::<Authority>().ok())
+}
+
+fn is_own_host(uri: &Uri, headers: &HeaderMap, allowed_hosts: &[String]) -> bool {
+    let Some(authority) = host(uri, headers) else { return false };
+    let name = authority.host().trim_start_matches('[').trim_end_matches(']');
+    let is_loopback = name.eq_ignore_ascii_case("localhost")
+        || name.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback());
+    is_loopback || allowed_hosts.iter().any(|allowed| allowed.eq_ignore_ascii_case(name))
+}
+
+/// Requests that change something come from our own pages, or from no page at all.
+fn check_origin(request: &Request) -> Result<(), Refused> {
+    if matches!(*request.method(), Method::GET | Method::HEAD | Method::OPTIONS) {
+        return Ok(());
+    }
+    let Some(origin) = request.headers().get(header::ORIGIN) else { return Ok(()) };
+    let origin = origin.to_str().ok().and_then(|origin| origin.split_once("://")).map(|(_, host)| host);
+    let own = host(request.uri(), request.headers());
+    match (origin, own) {
+        (Some(origin), Some(own)) if origin.eq_ignore_ascii_case(own.as_str()) => Ok(()),
+        _ => Err(Refused::ForeignOrigin),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::body::Body;
+
+    use super::*;
+
+    fn request(method: &str, headers: &[(&str, &str)]) -> Request {
+        let mut request = Request::builder().method(method).uri("/api/assets");
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        request.body(Body::empty()).unwrap()
+    }
+
+    #[test]
+    fn an_open_server_answers_only_to_its_own_names() {
+        let auth = Auth::open(vec!["media.example".into()]);
+        let check = |host: &str, expected: bool| {
+            assert_eq!(auth.admit(&request("GET", &[("host", host)])).is_ok(), expected, "{host}");
+        };
+        for own in ["localhost:3000", "127.0.0.1:3000", "[::1]:3000", "MEDIA.example", "127.3.4.5"] {
+            check(own, true);
+        }
+        for foreign in ["evil.example", "localhost.evil.example:3000", "192.168.0.7:3000", ""] {
+            check(foreign, false);
+        }
+    }
+
+    #[test]
+    fn another_site_cannot_change_anything() {
+        let auth = Auth::open(vec![]);
+        let host = ("host", "localhost:3000");
+        for (origin, expected) in [
+            ("http://localhost:3000", Ok(())),
+            ("http://evil.example", Err(Refused::ForeignOrigin)),
+            ("http://localhost:4000", Err(Refused::ForeignOrigin)),
+            ("null", Err(Refused::ForeignOrigin)),
+        ] {
+            let admitted = auth.admit(&request("POST", &[host, ("origin", origin)])).map(|_| ());
+            assert_eq!(admitted, expected, "{origin}");
+        }
+        assert!(auth.admit(&request("DELETE", &[host])).is_ok(), "curl sends no Origin");
+    }
+
+    #[test]
+    fn a_token_comes_as_bearer_or_as_the_cookie_of_a_login() {
+        let auth = Auth::token([7; 32]);
+        let token = auth.expose_token().unwrap().to_owned();
+        let admit = |name: &str, value: &str| auth.admit(&request("GET", &[(name, value)]));
+        assert!(admit("authorization", &format!("Bearer {token}")).is_ok());
+        assert!(admit("authorization", &format!("bearer {token}")).is_ok());
+        assert!(admit("authorization", "Bearer x").is_err());
+        assert!(admit("cookie", &format!("damwall={token}")).is_err(), "the cookie is not the token");
+
+        assert_eq!(auth.login("wrong", &HeaderMap::new()), None);
+        let cookie = auth.login(&token, &HeaderMap::new()).unwrap();
+        let cookie = cookie.to_str().unwrap();
+        assert!(cookie.contains("HttpOnly") && cookie.contains("SameSite=Lax"));
+        let pair = cookie.split(';').next().unwrap();
+        let access = admit("cookie", &format!("other=1; {pair}")).unwrap();
+        assert!(access.token_login);
+        assert_eq!(access.role, Role::Admin);
+    }
+
+    #[test]
+    fn secrets_never_show() {
+        assert!(!format!("{:?}", Auth::token([7; 32])).contains("0707"));
+    }
+}

@@ -1,0 +1,662 @@
+//! The configuration: one typed value, loaded once. Must not: open, bind or create anything.
+//!
+//! Later ones win: defaults, the TOML file, environment variables, the command line. Every error names
+//! the field and where its value came from, and never repeats a value, which may be a secret.
+
+use std::{
+    fmt,
+    net::{IpAddr, Ipv4Addr, SocketAddr},
+    path::{Path, PathBuf},
+};
+
+use domain::CameraId;
+use media::camera::{CameraConfig, SourceUrl};
+use serde::{Deserialize, Deserializer, de::Error as _};
+use toml::{Table, Value};
+
+/// Read from the working folder when no file is named.
+const DEFAULT_FILE: &str = "damwall.toml";
+/// The one UDP port of WebRTC.
+const DEFAULT_UDP_PORT: u16 = 8189;
+
+/// Settings that an environment variable `DAMWALL_<SECTION>_<FIELD>` can give.
+pub const ENV_FIELDS: [(&str, &str); 17] = [
+    ("server", "addr"),
+    ("server", "data_dir"),
+    ("server", "require_token"),
+    ("server", "allowed_hosts"),
+    ("server", "log"),
+    ("server", "log_format"),
+    ("live", "udp_addr"),
+    ("live", "announced_ips"),
+    ("store", "kind"),
+    ("store", "root"),
+    ("store", "scan_interval_secs"),
+    ("store", "endpoint"),
+    ("store", "public_endpoint"),
+    ("store", "region"),
+    ("store", "bucket"),
+    ("store", "access_key"),
+    ("store", "secret_key"),
+];
+
+/// Names of the system this one replaces, still understood.
+const ENV_ALIASES: [(&str, &str, &str); 5] = [
+    ("MINIO_ENDPOINT", "store", "endpoint"),
+    ("MINIO_BUCKET_MEDIA", "store", "bucket"),
+    ("MINIO_SVC_ACCESS_KEY", "store", "access_key"),
+    ("MINIO_SVC_SECRET_KEY", "store", "secret_key"),
+    ("BLOB_STORE_ROOT", "store", "root"),
+];
+
+/// Every setting.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Config {
+    /// `[server]`
+    pub server: ServerConfig,
+    /// `[live]`
+    pub live: LiveSection,
+    /// `[store]`
+    pub store: StoreConfig,
+    /// `[[cameras]]`
+    pub cameras: Vec<CameraSection>,
+}
+
+/// `[server]`
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ServerConfig {
+    /// TCP address of pages and API.
+    pub addr: SocketAddr,
+    /// Folder of catalog, blob store and secrets.
+    pub data_dir: PathBuf,
+    /// Ask for the access token on loopback too.
+    pub require_token: bool,
+    /// `Host` names answered without a token, besides loopback's own.
+    pub allowed_hosts: Vec<String>,
+    /// What is logged, as a `tracing` filter.
+    pub log: String,
+    /// How it is logged.
+    pub log_format: LogFormat,
+}
+
+impl Default for ServerConfig {
+    fn default() -> Self {
+        Self {
+            addr: SocketAddr::from((Ipv4Addr::LOCALHOST, 3000)),
+            data_dir: "data".into(),
+            require_token: false,
+            allowed_hosts: Vec::new(),
+            log: "info".into(),
+            log_format: LogFormat::Text,
+        }
+    }
+}
+
+/// How log lines look.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// `[live]`
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct LiveSection {
+    /// UDP address of all WebRTC sessions; the server's address and port 8189 unless given.
+    pub udp_addr: Option<SocketAddr>,
+    /// Addresses told to players instead of this machine's own.
+    pub announced_ips: Vec<IpAddr>,
+}
+
+/// `[store]`
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct StoreConfig {
+    /// Where originals are kept; `s3` if an endpoint is given, else `folder`.
+    pub kind: Option<StoreKind>,
+    /// Folder store: its folder; `<data_dir>/blobs` unless given.
+    pub root: Option<PathBuf>,
+    /// Seconds between looks for originals that somebody put into the store; 0 is never.
+    pub scan_interval_secs: u64,
+    /// S3: URL of the store as this server reaches it.
+    pub endpoint: Option<String>,
+    /// S3: URL of the store as browsers reach it, if another.
+    pub public_endpoint: Option<String>,
+    /// S3: region.
+    pub region: String,
+    /// S3: bucket.
+    pub bucket: String,
+    /// S3: access key id.
+    pub access_key: Option<Secret>,
+    /// S3: secret access key.
+    pub secret_key: Option<Secret>,
+}
+
+impl Default for StoreConfig {
+    fn default() -> Self {
+        Self {
+            kind: None,
+            root: None,
+            scan_interval_secs: 60,
+            endpoint: None,
+            public_endpoint: None,
+            region: "us-east-1".into(),
+            bucket: "media".into(),
+            access_key: None,
+            secret_key: None,
+        }
+    }
+}
+
+/// Kinds of blob store.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum StoreKind {
+    /// A local folder.
+    Folder,
+    /// A bucket.
+    S3,
+}
+
+/// Text that is never shown.
+#[derive(Clone, Deserialize)]
+pub struct Secret(String);
+
+impl Secret {
+    /// The text itself.
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Secret(…)")
+    }
+}
+
+/// One of `[[cameras]]`.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CameraSection {
+    /// Name in URLs.
+    pub id: CameraId,
+    /// Name to show; the id unless given.
+    pub name: Option<String>,
+    /// Where its pictures come from.
+    #[serde(deserialize_with = "source_url")]
+    pub url: SourceUrl,
+}
+
+fn source_url<'de, D: Deserializer<'de>>(deserializer: D) -> Result<SourceUrl, D::Error> {
+    String::deserialize(deserializer)?.parse().map_err(D::Error::custom)
+}
+
+/// What the command line says.
+#[derive(Debug, Clone, Default)]
+pub struct Overrides {
+    /// `--addr`
+    pub addr: Option<String>,
+    /// `--data-dir`
+    pub data_dir: Option<PathBuf>,
+}
+
+/// Why the configuration cannot be used: one line that names the field and its origin.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ConfigError {
+    /// The named file is not there or not readable.
+    #[error("configuration file {}: {reason}", file.display())]
+    File {
+        /// The file.
+        file: PathBuf,
+        /// The system's reason.
+        reason: String,
+    },
+    /// The file is not TOML.
+    #[error("{}, line {line}: {reason}", file.display())]
+    Syntax {
+        /// The file.
+        file: PathBuf,
+        /// Line, from 1.
+        line: usize,
+        /// The parser's reason.
+        reason: String,
+    },
+    /// A field is unknown or has a bad value.
+    #[error("{field} ({origin}): {reason}")]
+    Field {
+        /// Path of the field, `server.addr`.
+        field: String,
+        /// File or variable it came from.
+        origin: String,
+        /// What is wrong.
+        reason: String,
+    },
+}
+
+impl Config {
+    /// Puts the configuration together.
+    ///
+    /// `file` is the one named on the command line; `env` are the process's variables.
+    ///
+    /// # Errors
+    /// See [`ConfigError`].
+    pub fn load(
+        file: Option<&Path>,
+        overrides: &Overrides,
+        env: impl Iterator<Item = (String, String)>,
+    ) -> Result<Self, ConfigError> {
+        let mut layers = Layers::read(file)?;
+        layers.add_env(env)?;
+        if let Some(addr) = &overrides.addr {
+            layers.set("server", "addr", Value::String(addr.clone()), "--addr");
+        }
+        if let Some(data_dir) = &overrides.data_dir {
+            let text = data_dir.to_string_lossy().into_owned();
+            layers.set("server", "data_dir", Value::String(text), "--data-dir");
+        }
+        layers.finish()
+    }
+
+    /// Cameras as the live plane takes them.
+    pub fn cameras(&self) -> Vec<CameraConfig> {
+        let camera = |section: &CameraSection| CameraConfig {
+            id: section.id.clone(),
+            name: section.name.clone().unwrap_or_else(|| section.id.to_string()),
+            source: section.url.clone(),
+        };
+        self.cameras.iter().map(camera).collect()
+    }
+
+    /// UDP address of WebRTC.
+    pub fn udp_addr(&self) -> SocketAddr {
+        self.live.udp_addr.unwrap_or_else(|| {
+            // A server on any free port does not want a fixed one beside it.
+            let port = if self.server.addr.port() == 0 { 0 } else { DEFAULT_UDP_PORT };
+            SocketAddr::new(self.server.addr.ip(), port)
+        })
+    }
+
+    /// Folder of the folder store.
+    pub fn store_root(&self) -> PathBuf {
+        self.store.root.clone().unwrap_or_else(|| self.server.data_dir.join("blobs"))
+    }
+
+    /// Whether originals are in a bucket.
+    pub fn is_s3(&self) -> bool {
+        match self.store.kind {
+            Some(kind) => kind == StoreKind::S3,
+            None => self.store.endpoint.is_some(),
+        }
+    }
+
+    /// Whether requests need the access token.
+    pub fn needs_token(&self) -> bool {
+        self.server.require_token || !self.server.addr.ip().is_loopback()
+    }
+
+    /// A few lines for people, without secrets.
+    pub fn summary(&self) -> String {
+        let store = if self.is_s3() {
+            let endpoint = self.store.endpoint.as_deref().unwrap_or_default();
+            format!("S3 bucket {} at {endpoint}", self.store.bucket)
+        } else {
+            format!("folder {}", self.store_root().display())
+        };
+        let mut text = format!(
+            "the configuration is fine\n  pages    http://{}{}\n  WebRTC   UDP {}\n  data     {}\n  store    {store}\n",
+            self.server.addr,
+            if self.needs_token() { " (access token needed)" } else { "" },
+            self.udp_addr(),
+            self.server.data_dir.display(),
+        );
+        for camera in self.cameras() {
+            text.push_str(&format!("  camera   {} — {}\n", camera.id, camera.source));
+        }
+        if self.cameras.is_empty() {
+            text.push_str("  camera   none\n");
+        }
+        text.truncate(text.trim_end().len());
+        text
+    }
+}
+
+/// The settings so far, with the origin of each that did not come from the file.
+struct Layers {
+    table: Table,
+    file: Option<PathBuf>,
+    origins: Vec<(String, String)>,
+}
+
+impl Layers {
+    fn read(file: Option<&Path>) -> Result<Self, ConfigError> {
+        let path = file.unwrap_or(Path::new(DEFAULT_FILE));
+        let text = match std::fs::read_to_string(path) {
+            Ok(text) => text,
+            Err(error) if file.is_none() && error.kind() == std::io::ErrorKind::NotFound => {
+                return Ok(Self { table: Table::new(), file: None, origins: Vec::new() });
+            }
+            Err(error) => {
+                return Err(ConfigError::File { file: path.to_owned(), reason: error.to_string() });
+            }
+        };
+        let mut table: Table = text.parse().map_err(|error: toml::de::Error| {
+            let start = error.span().map_or(0, |span| span.start.min(text.len()));
+            ConfigError::Syntax {
+                file: path.to_owned(),
+                line: text.as_bytes()[..start].iter().filter(|byte| **byte == b'\n').count() + 1,
+                reason: error.message().to_owned(),
+            }
+        })?;
+        // Paths in a file are meant from where the file is, not from where the program was started.
+        let folder = path.parent().unwrap_or(Path::new(""));
+        for (section, field) in [("server", "data_dir"), ("store", "root")] {
+            if let Some(Value::String(path)) = table.get_mut(section).and_then(|s| s.get_mut(field)) {
+                *path = folder.join(&*path).to_string_lossy().into_owned();
+            }
+        }
+        Ok(Self { table, file: Some(path.to_owned()), origins: Vec::new() })
+    }
+
+    fn set(&mut self, section: &str, field: &str, value: Value, origin: &str) {
+        let entry = self.table.entry(section).or_insert_with(|| Value::Table(Table::new()));
+        // A section that is no table is an error of the file, told of when all is read.
+        if let Value::Table(table) = entry {
+            table.insert(field.to_owned(), value);
+            self.origins.push((format!("{section}.{field}"), origin.to_owned()));
+        }
+    }
+
+    fn add_env(&mut self, env: impl Iterator<Item = (String, String)>) -> Result<(), ConfigError> {
+        let mut env: Vec<(String, String)> = env.filter(|(_, value)| !value.is_empty()).collect();
+        env.sort();
+        // Aliases first, so that the name of ours wins.
+        for (name, value) in &env {
+            if let Some((_, section, field)) = ENV_ALIASES.iter().find(|(alias, ..)| alias == name) {
+                self.set(section, field, Value::String(value.clone()), name);
+            }
+        }
+        for (name, value) in &env {
+            let Some(rest) = name.strip_prefix("DAMWALL_") else { continue };
+            let known = ENV_FIELDS
+                .iter()
+                .find(|(section, field)| rest.eq_ignore_ascii_case(&format!("{section}_{field}")));
+            if let Some((section, field)) = known {
+                self.set(section, field, env_value(section, field, value), name);
+            }
+        }
+        for (name, value) in &env {
+            if name == "PORT" {
+                self.set_port(value)?;
+            } else if let Some(id) = name.strip_prefix("CAM_RTSP_") {
+                self.add_camera(&id.to_ascii_lowercase(), value, name);
+            }
+        }
+        Ok(())
+    }
+
+    fn set_port(&mut self, port: &str) -> Result<(), ConfigError> {
+        let port: u16 = port.parse().map_err(|_| ConfigError::Field {
+            field: "server.addr".into(),
+            origin: "PORT".into(),
+            reason: "expected a port from 0 to 65535".into(),
+        })?;
+        let addr = self.table.get("server").and_then(|server| server.get("addr")?.as_str());
+        let addr = match addr {
+            None => ServerConfig::default().addr,
+            // A bad address is told of when all is read.
+            Some(addr) => match addr.parse::<SocketAddr>() {
+                Ok(addr) => addr,
+                Err(_) => return Ok(()),
+            },
+        };
+        let addr = SocketAddr::new(addr.ip(), port);
+        self.set("server", "addr", Value::String(addr.to_string()), "PORT");
+        Ok(())
+    }
+
+    /// A camera of the environment takes the place of the file's of the same id.
+    fn add_camera(&mut self, id: &str, url: &str, origin: &str) {
+        let entry = self.table.entry("cameras").or_insert_with(|| Value::Array(Vec::new()));
+        let Value::Array(cameras) = entry else { return };
+        let same_id = |camera: &Value| camera.get("id").and_then(Value::as_str) == Some(id);
+        let index = match cameras.iter().position(same_id) {
+            Some(index) => {
+                if let Value::Table(camera) = &mut cameras[index] {
+                    camera.insert("url".into(), Value::String(url.to_owned()));
+                }
+                index
+            }
+            None => {
+                let camera = [("id", id), ("url", url)]
+                    .map(|(field, value)| (field.to_owned(), Value::String(value.to_owned())));
+                cameras.push(Value::Table(camera.into_iter().collect()));
+                cameras.len() - 1
+            }
+        };
+        self.origins.push((format!("cameras[{index}]"), origin.to_owned()));
+    }
+
+    fn finish(self) -> Result<Config, ConfigError> {
+        let file_origin =
+            self.file.as_ref().map_or("default".to_owned(), |file| file.display().to_string());
+        let origins = self.origins;
+        let origin_of = |field: &str| {
+            let found = origins.iter().rev().find(|(prefix, _)| field.starts_with(prefix.as_str()));
+            found.map_or_else(|| file_origin.clone(), |(_, origin)| origin.clone())
+        };
+        let config: Config = serde_path_to_error::deserialize(Value::Table(self.table)).map_err(|error| {
+            let field = error.path().to_string();
+            let reason = error.into_inner().message().trim().replace('\n', "; ");
+            let field = if field == "." { "configuration".to_owned() } else { field };
+            ConfigError::Field { origin: origin_of(&field), field, reason }
+        })?;
+        config.validate(&origin_of)?;
+        Ok(config)
+    }
+}
+
+/// Lists are comma-separated and booleans and numbers are bare in the environment.
+fn env_value(section: &str, field: &str, value: &str) -> Value {
+    match (section, field) {
+        (_, "allowed_hosts" | "announced_ips") => Value::Array(
+            value.split(',').map(|item| Value::String(item.trim().to_owned())).collect(),
+        ),
+        (_, "require_token") => match value.to_ascii_lowercase().as_str() {
+            "1" | "true" | "yes" | "on" => Value::Boolean(true),
+            "0" | "false" | "no" | "off" => Value::Boolean(false),
+            _ => Value::String(value.to_owned()),
+        },
+        (_, "scan_interval_secs") => {
+            value.parse().map_or_else(|_| Value::String(value.to_owned()), Value::Integer)
+        }
+        _ => Value::String(value.to_owned()),
+    }
+}
+
+impl Config {
+    fn validate(&self, origin_of: &dyn Fn(&str) -> String) -> Result<(), ConfigError> {
+        let error = |field: &str, reason: &str| ConfigError::Field {
+            field: field.to_owned(),
+            origin: origin_of(field),
+            reason: reason.to_owned(),
+        };
+        for (index, camera) in self.cameras.iter().enumerate() {
+            if self.cameras[..index].iter().any(|other| other.id == camera.id) {
+                let reason = format!("there are two cameras of the id `{}`", camera.id);
+                return Err(error(&format!("cameras[{index}].id"), &reason));
+            }
+        }
+        if tracing_subscriber::EnvFilter::try_new(&self.server.log).is_err() {
+            return Err(error("server.log", "expected a filter such as `info` or `info,media=debug`"));
+        }
+        if self.is_s3() {
+            for (field, value) in [
+                ("store.endpoint", self.store.endpoint.as_deref()),
+                ("store.access_key", self.store.access_key.as_ref().map(Secret::expose)),
+                ("store.secret_key", self.store.secret_key.as_ref().map(Secret::expose)),
+            ] {
+                if value.is_none_or(str::is_empty) {
+                    return Err(error(field, "is needed for an S3 store"));
+                }
+            }
+        }
+        let endpoints = [
+            ("store.endpoint", &self.store.endpoint),
+            ("store.public_endpoint", &self.store.public_endpoint),
+        ];
+        for (field, endpoint) in endpoints {
+            let is_http = |text: &String| {
+                url::Url::parse(text)
+                    .is_ok_and(|url| matches!(url.scheme(), "http" | "https") && url.has_host())
+            };
+            if endpoint.as_ref().is_some_and(|text| !is_http(text)) {
+                return Err(error(field, "expected http://host[:port] or https://host[:port]"));
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn load(toml: &str, env: &[(&str, &str)]) -> Result<Config, ConfigError> {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("damwall.toml");
+        std::fs::write(&file, toml).unwrap();
+        let env = env.iter().map(|(name, value)| (name.to_string(), value.to_string()));
+        Config::load(Some(&file), &Overrides::default(), env)
+    }
+
+    fn message(toml: &str, env: &[(&str, &str)]) -> String {
+        let text = load(toml, env).unwrap_err().to_string();
+        assert!(!text.contains('\n'), "one line: {text}");
+        text
+    }
+
+    #[test]
+    fn nothing_configured_is_a_loopback_server_without_cameras() {
+        let config = load("", &[]).unwrap();
+        assert_eq!(config.server.addr, "127.0.0.1:3000".parse().unwrap());
+        assert_eq!(config.udp_addr(), "127.0.0.1:8189".parse().unwrap());
+        assert!(!config.needs_token() && !config.is_s3() && config.cameras.is_empty());
+    }
+
+    #[test]
+    fn errors_name_the_field_and_its_origin() {
+        let text = message("[server]\nadress = 1\n", &[]);
+        assert!(text.starts_with("server.adress (") && text.contains("damwall.toml"), "{text}");
+        assert!(text.contains("unknown field"), "{text}");
+        let text = message("[server]\naddr = \"nowhere\"\n", &[]);
+        assert!(text.starts_with("server.addr ("), "{text}");
+        let text = message("", &[("DAMWALL_SERVER_ADDR", "nowhere")]);
+        assert!(text.starts_with("server.addr (DAMWALL_SERVER_ADDR)"), "{text}");
+        let text = message("", &[("PORT", "http")]);
+        assert!(text.starts_with("server.addr (PORT)"), "{text}");
+        let text = message("[[cameras]]\nid = \"Front Door\"\nurl = \"test:\"\n", &[]);
+        assert!(text.starts_with("cameras[0].id ("), "{text}");
+        let text = message("[server]\nx =\n", &[]);
+        assert!(text.contains("line 2"), "{text}");
+        let text = message("[store]\nkind = \"s3\"\nendpoint = \"http://s3:9000\"\n", &[]);
+        assert!(text.starts_with("store.access_key"), "{text}");
+    }
+
+    #[test]
+    fn a_missing_file_is_named() {
+        let error =
+            Config::load(Some(Path::new("/nowhere/x.toml")), &Overrides::default(), std::iter::empty());
+        assert!(matches!(error, Err(ConfigError::File { .. })));
+    }
+
+    #[test]
+    fn a_bad_camera_url_is_not_repeated() {
+        let text = message("", &[("CAM_RTSP_DOOR", "http://admin:s3cret@host/")]);
+        assert!(text.contains("CAM_RTSP_DOOR") && !text.contains("s3cret"), "{text}");
+        let text = message("[[cameras]]\nid=\"a\"\nurl=\"http://admin:s3cret@host/\"\n", &[]);
+        assert!(text.starts_with("cameras[0].url") && !text.contains("s3cret"), "{text}");
+    }
+
+    #[test]
+    fn environment_adds_cameras_and_overrides_the_file() {
+        let config = load(
+            "[server]\naddr = \"0.0.0.0:80\"\n[[cameras]]\nid = \"door\"\nname = \"Door\"\nurl = \"test:\"\n",
+            &[
+                ("PORT", "8080"),
+                ("CAM_RTSP_DOOR", "rtsp://u:p@10.0.0.2/a"),
+                ("CAM_RTSP_Yard_2", "rtsp://10.0.0.3/b"),
+                ("DAMWALL_LIVE_ANNOUNCED_IPS", "192.0.2.7, 2001:db8::1"),
+                ("MINIO_ENDPOINT", "http://minio:9000"),
+                ("MINIO_SVC_ACCESS_KEY", "key"),
+                ("MINIO_SVC_SECRET_KEY", "secret"),
+            ],
+        )
+        .unwrap();
+        assert_eq!(config.server.addr, "0.0.0.0:8080".parse().unwrap());
+        assert!(config.needs_token() && config.is_s3());
+        assert_eq!(config.live.announced_ips.len(), 2);
+        let cameras: Vec<_> =
+            config.cameras().iter().map(|c| format!("{} {} {}", c.id, c.name, c.source)).collect();
+        assert_eq!(cameras, ["door Door rtsp://10.0.0.2/a", "yard_2 yard_2 rtsp://10.0.0.3/b"]);
+        assert!(!format!("{config:?} {}", config.summary()).contains("secret\""));
+    }
+
+    #[test]
+    fn two_cameras_of_one_id_are_refused() {
+        let camera = "[[cameras]]\nid = \"a\"\nurl = \"test:\"\n";
+        assert!(message(&camera.repeat(2), &[]).starts_with("cameras[1].id"));
+    }
+
+    #[test]
+    fn paths_in_a_file_are_meant_from_the_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("damwall.toml");
+        std::fs::write(&file, "[server]\ndata_dir = \"media\"\n").unwrap();
+        let config = Config::load(Some(&file), &Overrides::default(), std::iter::empty()).unwrap();
+        assert_eq!(config.server.data_dir, folder.path().join("media"));
+    }
+
+    #[test]
+    fn the_example_shows_every_field_with_its_default() {
+        let example = include_str!("../../damwall.example.toml");
+        let uncommented: String = example
+            .lines()
+            .map(|line| line.strip_prefix("#= ").unwrap_or(line))
+            .map(|line| format!("{line}\n"))
+            .collect();
+        let config = load(&uncommented, &[]).unwrap();
+        let documentation = include_str!("../../docs/config.md");
+        for (section, field) in ENV_FIELDS {
+            assert!(
+                uncommented.lines().any(|line| line.trim_start_matches("# ").starts_with(&format!("{field} ="))),
+                "damwall.example.toml lacks {section}.{field}"
+            );
+            assert!(
+                documentation.contains(&format!("`{section}.{field}`")),
+                "docs/config.md lacks {section}.{field}"
+            );
+        }
+        let default = Config::default();
+        assert_eq!(config.server.addr, default.server.addr);
+        assert_eq!(config.server.log, default.server.log);
+        assert_eq!(config.store.scan_interval_secs, default.store.scan_interval_secs);
+        assert_eq!(config.store.region, default.store.region);
+        assert_eq!(config.store.bucket, default.store.bucket);
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn any_text_is_a_configuration_or_one_line(text in "\\PC{0,80}", value in "\\PC{1,30}") {
+            if let Err(error) = load(&text, &[("PORT", &value), ("CAM_RTSP_X", &value)]) {
+                proptest::prop_assert!(!error.to_string().contains('\n'));
+            }
+        }
+    }
+}

@@ -1,0 +1,21 @@
+//! The damwall program: command line, configuration, HTTP, start and stop.
+//!
+//! Must not: hold SQL (that is `catalog`) or touch media (that is `media`).
+
+mod access_log;
+mod api;
+pub mod auth;
+mod blob;
+mod cache_policy;
+pub mod cli;
+pub mod config;
+mod error;
+mod login;
+pub mod router;
+mod secrets;
+mod serve;
+pub mod site;
+mod state;
+mod thumbs;
+
+pub use state::AppState;

@@ -1,0 +1,83 @@
+//! Every route on one screen, with who may come and how long an answer may be kept.
+
+use app::{App, shell};
+use axum::{
+    Router,
+    extract::DefaultBodyLimit,
+    middleware::{from_fn, from_fn_with_state},
+    routing::{get, post},
+};
+use leptos_axum::{LeptosRoutes as _, generate_route_list};
+use tower_http::{compression::CompressionLayer, services::{ServeDir, ServeFile}};
+
+use crate::{
+    AppState, access_log, api, auth, blob,
+    cache_policy::{CachePolicy, apply, security_headers},
+    login, site, thumbs,
+};
+
+/// Largest body taken anywhere but where a route says otherwise.
+const BODY_LIMIT_BYTES: usize = 64 << 10;
+
+/// The whole application.
+pub fn router(state: AppState) -> Router {
+    use CachePolicy::{Immutable, NoStore, PrivateThumbnail, Static, Thumbnail};
+    let keep = |policy: CachePolicy| from_fn(move |request, next| apply(policy, request, next));
+
+    let pages = {
+        let backend = state.backend.clone();
+        let options = state.leptos.clone();
+        Router::new().leptos_routes_with_context(
+            &state,
+            generate_route_list(App),
+            move || leptos::context::provide_context(backend.clone()),
+            move || shell(options.clone()),
+        )
+    };
+    let api = Router::new()
+        .route("/api/assets", get(api::assets::list))
+        .route("/api/assets/{id}", get(api::assets::show))
+        .route("/api/assets/{id}/download", get(api::assets::download))
+        .route("/api/assets/{id}/original", get(api::assets::original))
+        .route("/api/cameras", get(api::cameras::list))
+        .route("/readyz", get(api::health::ready));
+    let whep = Router::new()
+        .route(
+            "/whep/{camera}",
+            post(api::whep::create).get(api::whep::describe).options(api::whep::options),
+        )
+        .route("/whep/{camera}/{session}", axum::routing::delete(api::whep::delete).get(api::whep::describe));
+    let thumbnail = if state.auth.is_open() { Thumbnail } else { PrivateThumbnail };
+    let thumbs = Router::new().route("/assets/thumbs/{name}", get(thumbs::show)).layer(keep(thumbnail));
+
+    let guarded = pages
+        .merge(api)
+        .layer(CompressionLayer::new())
+        .merge(whep)
+        .layer(keep(NoStore))
+        .merge(thumbs)
+        .fallback(api::not_found)
+        .layer(from_fn_with_state(state.auth.clone(), auth::require_access));
+
+    let pkg = ServeDir::new(site::pkg_folder(&state.leptos)).precompressed_br().precompressed_gzip();
+    let mut files = Router::new();
+    for name in site::top_files(&state.leptos) {
+        let file = ServeFile::new(std::path::Path::new(&*state.leptos.site_root).join(&name));
+        files = files.route_service(&format!("/{name}"), file);
+    }
+    let open = Router::new()
+        .route("/healthz", get(api::health::alive))
+        .route("/login", get(login::show).post(login::submit))
+        .route("/logout", post(login::logout))
+        .layer(keep(NoStore))
+        .merge(Router::new().route("/blob/{*key}", get(blob::show)))
+        .merge(Router::new().nest_service("/pkg", pkg).layer(keep(Immutable)))
+        .merge(files.layer(keep(Static)));
+
+    guarded
+        .merge(open)
+        .layer(DefaultBodyLimit::max(BODY_LIMIT_BYTES))
+        .layer(from_fn(security_headers))
+        .layer(from_fn(access_log::log))
+        .with_state(state)
+}

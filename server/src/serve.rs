@@ -1,0 +1,303 @@
+//! Start and stop, in order. Must not: answer requests or know a protocol.
+
+use std::{fs::File, net::SocketAddr, time::Duration};
+
+use anyhow::Context as _;
+use axum::serve::ListenerExt as _;
+use catalog::{
+    BlobStore, Catalog, ThumbWorker, ThumbWorkerOptions,
+    blob::{FolderStore, LinkSecret, S3Config, S3Store},
+};
+use media::live::{Live, LiveConfig};
+use tokio::{
+    net::TcpListener,
+    signal::unix::{SignalKind, signal},
+    time::{MissedTickBehavior, interval, timeout},
+};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tracing::{error, info, warn};
+use tracing_subscriber::EnvFilter;
+
+use crate::{
+    AppState,
+    auth::Auth,
+    config::{Config, LogFormat, Secret},
+    router::router,
+    secrets, site,
+};
+
+/// Threads of the live plane; the web has its own.
+const LIVE_THREADS: usize = 2;
+/// Time for answers under way to end.
+const HTTP_STOP_TIMEOUT: Duration = Duration::from_secs(3);
+/// Time for jobs to put back what they were doing.
+const JOBS_STOP_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Catalog and blob store of a configuration.
+#[derive(Debug)]
+pub(crate) struct Library {
+    pub(crate) catalog: Catalog,
+    pub(crate) store: BlobStore,
+}
+
+/// Opens the catalog and the blob store, making them as needed.
+///
+/// # Errors
+/// When one of them cannot be had; the text says which and why.
+pub(crate) async fn open_library(config: &Config) -> anyhow::Result<Library> {
+    let data_dir = &config.server.data_dir;
+    std::fs::create_dir_all(data_dir)
+        .with_context(|| format!("cannot make the data folder {}", data_dir.display()))?;
+    let store = if config.is_s3() {
+        let expose = |secret: &Option<Secret>| secret.as_ref().map(|s| s.expose().to_owned()).unwrap_or_default();
+        let store = S3Store::new(&S3Config {
+            endpoint: config.store.endpoint.clone().unwrap_or_default(),
+            public_endpoint: config.store.public_endpoint.clone(),
+            region: config.store.region.clone(),
+            bucket: config.store.bucket.clone(),
+            access_key: expose(&config.store.access_key),
+            secret_key: expose(&config.store.secret_key),
+        });
+        BlobStore::S3(store)
+    } else {
+        let secret = secrets::read_or_make(&data_dir.join("link.key"))?;
+        BlobStore::Folder(FolderStore::open(&config.store_root(), LinkSecret::new(secret.bytes))?)
+    };
+    let catalog = Catalog::open_sqlite(&data_dir.join("catalog.sqlite")).await?;
+    Ok(Library { catalog, store })
+}
+
+/// `damwall serve`
+pub(crate) fn run(config: Config) -> anyhow::Result<()> {
+    init_log(&config);
+    let live_runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(LIVE_THREADS)
+        .thread_name("live")
+        .enable_all()
+        .build()
+        .context("cannot start the live threads")?;
+    let web_runtime = tokio::runtime::Builder::new_multi_thread()
+        .thread_name("web")
+        .enable_all()
+        .build()
+        .context("cannot start the web threads")?;
+    let outcome = web_runtime.block_on(serve(&config, live_runtime.handle()));
+    // Everything that matters was waited for; what is left must not hold the process up.
+    live_runtime.shutdown_background();
+    web_runtime.shutdown_background();
+    outcome
+}
+
+fn init_log(config: &Config) {
+    let filter = EnvFilter::new(&config.server.log);
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false);
+    match config.server.log_format {
+        LogFormat::Text => {
+            let is_terminal = std::io::IsTerminal::is_terminal(&std::io::stderr());
+            log.with_ansi(is_terminal).compact().init();
+        }
+        LogFormat::Json => log.json().init(),
+    }
+}
+
+async fn serve(config: &Config, live_runtime: &tokio::runtime::Handle) -> anyhow::Result<()> {
+    let mut stop = StopSignals::listen()?;
+    let leptos = site::find()?;
+    let Library { catalog, store } = open_library(config).await?;
+    let _lock = lock_data_dir(config)?;
+    let counts = catalog.counts().await?;
+    info!(
+        assets = counts.assets, data_dir = %config.server.data_dir.display(),
+        "library of {} assets in {}", counts.assets, config.server.data_dir.display()
+    );
+
+    // Claimed before anything runs, so that a port in use is the first thing one hears.
+    let addr = config.server.addr;
+    let listener = TcpListener::bind(addr).await.with_context(|| {
+        format!("cannot listen on {addr}; choose another address with --addr or server.addr")
+    })?;
+    let local = listener.local_addr().context("cannot read the address listened on")?;
+
+    let live = LiveConfig {
+        udp_addr: config.udp_addr(),
+        announced: config.live.announced_ips.clone(),
+        cameras: config.cameras(),
+    };
+    let live = Live::start(live, live_runtime).await?;
+    let (jobs, jobs_token) = start_jobs(config, &catalog, &store)?;
+
+    let auth = if config.needs_token() {
+        let path = config.server.data_dir.join("token");
+        let secret = secrets::read_or_make(&path)?;
+        let auth = Auth::token(secret.bytes);
+        match auth.expose_token() {
+            Some(token) if secret.is_new => println!("login: {}/login?token={token}", url(reachable(local))),
+            _ => info!("the access token is in {}", path.display()),
+        }
+        auth
+    } else {
+        Auth::open(config.server.allowed_hosts.clone())
+    };
+    let backend = app::ssr::Backend {
+        catalog: catalog.clone(),
+        cameras: live.statuses(),
+        media_origin: media_origin(config),
+    };
+    let state =
+        AppState { backend, catalog: catalog.clone(), store, rtc: live.rtc().clone(), auth, leptos };
+
+    let listener = listener.tap_io(|stream| {
+        // Without it streamed pages wait 40 ms for an acknowledgement; a failure costs only that.
+        let _ = stream.set_nodelay(true);
+    });
+    let http_token = CancellationToken::new();
+    let http = axum::serve(listener, router(state)).with_graceful_shutdown(http_token.clone().cancelled_owned());
+    let http = tokio::spawn(http.into_future());
+    println!("damwall listening on {}", url(local));
+
+    stop.wait().await;
+    info!("stopping; a second signal ends the program at once");
+    tokio::spawn(async move {
+        stop.wait().await;
+        warn!("second signal: ending at once");
+        std::process::exit(1);
+    });
+    http_token.cancel();
+    match timeout(HTTP_STOP_TIMEOUT, http).await {
+        Ok(Ok(Ok(()))) => info!("answers under way have ended"),
+        Ok(Ok(Err(cause))) => error!(error = %cause, "HTTP ended with an error"),
+        Ok(Err(cause)) => error!(error = %cause, "HTTP task failed"),
+        Err(_) => info!("some answers took longer than 3 s and were cut off"),
+    }
+    live.stop().await;
+    jobs_token.cancel();
+    jobs.close();
+    if timeout(JOBS_STOP_TIMEOUT, jobs.wait()).await.is_err() {
+        warn!("jobs did not stop in 10 s; they start again at the next start");
+    }
+    catalog.close().await;
+    info!("catalog closed; goodbye");
+    Ok(())
+}
+
+/// Two servers on one data folder would each do the other's jobs.
+fn lock_data_dir(config: &Config) -> anyhow::Result<File> {
+    let path = config.server.data_dir.join("serve.lock");
+    let file = File::create(&path).with_context(|| format!("cannot write {}", path.display()))?;
+    file.try_lock().map_err(|_| {
+        let data_dir = config.server.data_dir.display();
+        anyhow::anyhow!("another `damwall serve` uses the data folder {data_dir}; choose another with --data-dir")
+    })?;
+    Ok(file)
+}
+
+fn start_jobs(
+    config: &Config,
+    catalog: &Catalog,
+    store: &BlobStore,
+) -> anyhow::Result<(TaskTracker, CancellationToken)> {
+    let (jobs, token) = (TaskTracker::new(), CancellationToken::new());
+    let exe = std::env::current_exe().context("cannot find this program's own file")?;
+    let temp_dir = config.server.data_dir.join("tmp");
+    std::fs::create_dir_all(&temp_dir)
+        .with_context(|| format!("cannot make the folder {}", temp_dir.display()))?;
+    let options = ThumbWorkerOptions { temp_dir, ..ThumbWorkerOptions::new(exe) };
+    let worker = ThumbWorker::new(catalog.clone(), store.clone(), options);
+    let worker_token = token.clone();
+    jobs.spawn(async move { worker.run(worker_token).await });
+
+    if config.store.scan_interval_secs > 0 {
+        let period = Duration::from_secs(config.store.scan_interval_secs);
+        jobs.spawn(scan_now_and_then(catalog.clone(), store.clone(), period, token.clone()));
+    }
+    Ok((jobs, token))
+}
+
+async fn scan_now_and_then(catalog: Catalog, store: BlobStore, period: Duration, token: CancellationToken) {
+    let mut ticks = interval(period);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut last_failed = 0;
+    loop {
+        tokio::select! {
+            biased;
+            () = token.cancelled() => return,
+            _ = ticks.tick() => {}
+        }
+        let summary = tokio::select! {
+            biased;
+            () = token.cancelled() => return,
+            summary = catalog::scan_store(&catalog, &store) => summary,
+        };
+        match summary {
+            Ok(summary) => {
+                if summary.registered > 0 {
+                    info!(registered = summary.registered, "{} originals found in the blob store", summary.registered);
+                }
+                // The same bad objects are met at every scan and told of once.
+                if summary.failed.len() != last_failed {
+                    last_failed = summary.failed.len();
+                    for failed in &summary.failed {
+                        warn!(key = %failed.key, "object {} was left out: {}", failed.key, failed.reason);
+                    }
+                }
+            }
+            Err(cause) => error!(error = %cause, "scan of the blob store failed: {cause}"),
+        }
+    }
+}
+
+/// An address another machine can use, where the one listened on stands for all.
+fn reachable(local: SocketAddr) -> SocketAddr {
+    if !local.ip().is_unspecified() {
+        return local;
+    }
+    let own = std::net::UdpSocket::bind(SocketAddr::new(local.ip(), 0)).and_then(|socket| {
+        // No packet is sent: the kernel only chooses the address it would send from.
+        let documentation_net: SocketAddr = if local.is_ipv4() {
+            ([192, 0, 2, 1], 9).into()
+        } else {
+            ([0x2001, 0xdb8, 0, 0, 0, 0, 0, 1], 9).into()
+        };
+        socket.connect(documentation_net)?;
+        socket.local_addr()
+    });
+    own.map_or(local, |own| SocketAddr::new(own.ip(), local.port()))
+}
+
+fn url(addr: SocketAddr) -> String {
+    format!("http://{addr}")
+}
+
+fn media_origin(config: &Config) -> Option<String> {
+    if !config.is_s3() {
+        return None;
+    }
+    let endpoint = config.store.public_endpoint.as_ref().or(config.store.endpoint.as_ref())?;
+    let origin = url::Url::parse(endpoint).ok()?.origin();
+    origin.is_tuple().then(|| origin.ascii_serialization())
+}
+
+/// SIGINT and SIGTERM.
+struct StopSignals {
+    interrupt: tokio::signal::unix::Signal,
+    terminate: tokio::signal::unix::Signal,
+}
+
+impl StopSignals {
+    fn listen() -> anyhow::Result<Self> {
+        let listen = || -> std::io::Result<Self> {
+            Ok(Self {
+                interrupt: signal(SignalKind::interrupt())?,
+                terminate: signal(SignalKind::terminate())?,
+            })
+        };
+        listen().context("cannot listen for signals")
+    }
+
+    async fn wait(&mut self) {
+        tokio::select! {
+            _ = self.interrupt.recv() => {}
+            _ = self.terminate.recv() => {}
+        }
+    }
+}

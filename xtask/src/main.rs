@@ -1,0 +1,100 @@
+//! `cargo xtask`: builds, demonstrates, tests and checks Damwall.
+//!
+//! Must not: know anything about the program that its command line and its web pages do not show.
+
+mod args;
+mod build;
+mod check;
+mod demo;
+mod paths;
+mod run;
+mod setup;
+mod shots;
+mod tally;
+mod test;
+mod versions;
+
+use std::process::ExitCode;
+
+use anyhow::{Result, bail};
+
+use crate::args::Args;
+
+const HELP: &str = "\
+cargo xtask <command>
+
+  setup [--for demo|release|test|check]
+                      installs what is missing, and nothing else (default: demo)
+  build [--release]   the program and its web pages, into <target>/debug or <target>/release
+  demo [--release] [--addr 127.0.0.1:3000] [--no-serve]
+                      builds, makes a sample library and a test camera, and serves them
+  test [--only rust|browser] [filter]
+                      unit and integration tests, then the browser tests; with a filter, those
+                      whose names contain it
+  check [fmt] [clippy] [wasm] [doc] [deny]
+                      format, lints, documentation, dependencies; all of them when none is named
+  shots [--url http://…]
+                      pictures of every page at three widths, light and dark, into <target>/shots
+
+Tools are kept in $XDG_CACHE_HOME/damwall or ~/.cache/damwall; delete it to start afresh.
+CARGO_TARGET_DIR is respected.
+";
+
+fn main() -> ExitCode {
+    match dispatch(Args::new(std::env::args().skip(1))) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("xtask: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn dispatch(mut args: Args) -> Result<()> {
+    let command = args.positional();
+    if args.flag("--help") || args.flag("-h") || command.is_none() {
+        print!("{HELP}");
+        return Ok(());
+    }
+    match command.as_deref().unwrap_or_default() {
+        "setup" => {
+            let purpose = match args.value("--for")?.as_deref() {
+                None | Some("demo") => setup::Purpose::Demo,
+                Some("release") => setup::Purpose::Release,
+                Some("test") => setup::Purpose::Test,
+                Some("check") => setup::Purpose::Check,
+                Some(other) => bail!("--for {other}: choose demo, release, test or check"),
+            };
+            args.finish()?;
+            setup::setup(purpose)?;
+            run::say("everything is there");
+            Ok(())
+        }
+        "build" => {
+            let mode = build::Mode::from_args(&mut args);
+            args.finish()?;
+            build::build(mode).map(drop)
+        }
+        "demo" => {
+            let options = demo::Options::from_args(&mut args)?;
+            args.finish()?;
+            demo::demo(&options)
+        }
+        "test" => {
+            let options = test::Options::from_args(&mut args)?;
+            args.finish()?;
+            test::test(&options)
+        }
+        "check" => {
+            let checks = check::Check::from_args(&mut args)?;
+            args.finish()?;
+            check::check(&checks)
+        }
+        "shots" => {
+            let url = args.value("--url")?;
+            args.finish()?;
+            shots::shots(url)
+        }
+        other => bail!("there is no command `{other}`; `cargo xtask --help` lists them"),
+    }
+}
