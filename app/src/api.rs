@@ -10,7 +10,7 @@ use leptos::{prelude::*, server_fn::codec::GetUrl};
 use serde::{Deserialize, Serialize};
 
 pub use error::PageError;
-pub use response::{set_content_security_policy, set_not_found};
+pub use response::{set_content_security_policy, set_found, set_not_found};
 
 /// Who is looking, as far as pages show it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -34,10 +34,8 @@ pub async fn list_assets(
 ) -> Result<Page<Asset>, PageError> {
     response::viewer().await?;
     let request = response::or_status(error::parse_page_request(limit, after))?;
-    let page = response::backend()?
-        .catalog
-        .list_assets(request.limit, request.after.as_ref())
-        .await;
+    let page =
+        response::backend()?.catalog.list_assets(request.limit, request.after.as_ref()).await;
     response::or_unavailable(page)
 }
 

@@ -72,5 +72,6 @@ pub fn App() -> impl IntoView {
 
 #[component]
 fn Home() -> impl IntoView {
+    api::set_found();
     view! { <Redirect path="/assets" /> }
 }

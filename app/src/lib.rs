@@ -11,6 +11,6 @@ mod format;
 mod pages;
 #[cfg(feature = "ssr")]
 pub mod ssr;
-mod state;
+pub mod state;
 
 pub use app::{App, shell};

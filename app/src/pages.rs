@@ -4,6 +4,7 @@ mod asset;
 mod assets;
 mod live;
 mod not_found;
+mod refresh;
 
 pub use asset::AssetPage;
 pub use assets::AssetsPage;

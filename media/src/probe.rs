@@ -100,7 +100,8 @@ pub async fn probe(url: &RtspUrl) -> Result<Report, SourceError> {
         video: playback.assembler.parameter_sets().video_parameters().ok(),
         fps: mean_step(&times).filter(|step| *step > 0.0).map_or(0.0, |step| 1.0 / step),
         bitrate_kbps: len_bytes as f64 * 8.0 / 1000.0 / watched,
-        key_frame_interval: mean_step(&keys).and_then(|step| Duration::try_from_secs_f64(step).ok()),
+        key_frame_interval: mean_step(&keys)
+            .and_then(|step| Duration::try_from_secs_f64(step).ok()),
         lost_packets,
     };
     drop(playback);

@@ -131,7 +131,11 @@ enum Refused {
 }
 
 /// Lets a request in with its [`Access`], or answers it.
-pub(crate) async fn require_access(State(auth): State<Auth>, mut request: Request, next: Next) -> Response {
+pub(crate) async fn require_access(
+    State(auth): State<Auth>,
+    mut request: Request,
+    next: Next,
+) -> Response {
     match auth.admit(&request) {
         Ok(access) => {
             request.extensions_mut().insert(access);
@@ -215,7 +219,8 @@ fn check_origin(request: &Request) -> Result<(), Refused> {
         return Ok(());
     }
     let Some(origin) = request.headers().get(header::ORIGIN) else { return Ok(()) };
-    let origin = origin.to_str().ok().and_then(|origin| origin.split_once("://")).map(|(_, host)| host);
+    let origin =
+        origin.to_str().ok().and_then(|origin| origin.split_once("://")).map(|(_, host)| host);
     let own = host(request.uri(), request.headers());
     match (origin, own) {
         (Some(origin), Some(own)) if origin.eq_ignore_ascii_case(own.as_str()) => Ok(()),
@@ -243,7 +248,8 @@ mod tests {
         let check = |host: &str, expected: bool| {
             assert_eq!(auth.admit(&request("GET", &[("host", host)])).is_ok(), expected, "{host}");
         };
-        for own in ["localhost:3000", "127.0.0.1:3000", "[::1]:3000", "MEDIA.example", "127.3.4.5"] {
+        for own in ["localhost:3000", "127.0.0.1:3000", "[::1]:3000", "MEDIA.example", "127.3.4.5"]
+        {
             check(own, true);
         }
         for foreign in ["evil.example", "localhost.evil.example:3000", "192.168.0.7:3000", ""] {
@@ -275,7 +281,10 @@ mod tests {
         assert!(admit("authorization", &format!("Bearer {token}")).is_ok());
         assert!(admit("authorization", &format!("bearer {token}")).is_ok());
         assert!(admit("authorization", "Bearer x").is_err());
-        assert!(admit("cookie", &format!("damwall={token}")).is_err(), "the cookie is not the token");
+        assert!(
+            admit("cookie", &format!("damwall={token}")).is_err(),
+            "the cookie is not the token"
+        );
 
         assert_eq!(auth.login("wrong", &HeaderMap::new()), None);
         let cookie = auth.login(&token, &HeaderMap::new()).unwrap();

@@ -19,13 +19,17 @@ use crate::error::Problem;
 const POLICY: &str = "sandbox; default-src 'none'; img-src 'self'; media-src 'self'; \
                       style-src 'unsafe-inline'; frame-ancestors 'none'";
 
-pub(crate) async fn show(State(store): State<BlobStore>, request: Request) -> Result<Response, Problem> {
+pub(crate) async fn show(
+    State(store): State<BlobStore>,
+    request: Request,
+) -> Result<Response, Problem> {
     let Some(folder) = store.as_folder() else { return Err(Problem::not_found("no such page")) };
     let (path, query) = (request.uri().path(), request.uri().query().unwrap_or_default());
-    let signed = folder.verify(path, query, Timestamp::now()).await.map_err(|error| match error {
-        VerifyError::NotFound => Problem::not_found("the original is gone from the blob store"),
-        refused => Problem::new(StatusCode::FORBIDDEN, refused.to_string()),
-    })?;
+    let signed =
+        folder.verify(path, query, Timestamp::now()).await.map_err(|error| match error {
+            VerifyError::NotFound => Problem::not_found("the original is gone from the blob store"),
+            refused => Problem::new(StatusCode::FORBIDDEN, refused.to_string()),
+        })?;
     let value = |text: &str| {
         HeaderValue::from_str(text).map_err(|_| Problem::bad_request("this link is not valid"))
     };

@@ -50,7 +50,8 @@ pub(crate) async fn apply(policy: CachePolicy, request: Request, next: Next) -> 
 }
 
 /// For answers that are no page of ours (pages set their own, with a nonce).
-const STRICT_CSP: &str = "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
+const STRICT_CSP: &str =
+    "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
 /// Headers of every answer.
 pub(crate) async fn security_headers(request: Request, next: Next) -> Response {

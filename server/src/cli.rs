@@ -97,7 +97,8 @@ struct ConfigArgs {
 
 impl ConfigArgs {
     fn load(&self, addr: Option<&str>) -> Result<Config, ConfigError> {
-        let overrides = Overrides { addr: addr.map(str::to_owned), data_dir: self.data_dir.clone() };
+        let overrides =
+            Overrides { addr: addr.map(str::to_owned), data_dir: self.data_dir.clone() };
         Config::load(self.config.as_deref(), &overrides, std::env::vars())
     }
 }
@@ -105,18 +106,21 @@ impl ConfigArgs {
 /// Runs the command line of this process.
 pub fn main() -> ExitCode {
     let outcome = match Cli::parse().command {
-        Command::Serve { config, addr } => config
-            .load(addr.as_deref())
+        Command::Serve { config, addr } => {
+            config.load(addr.as_deref()).map_err(anyhow::Error::from).and_then(serve::run)
+        }
+        Command::Import { folder, config, verbose } => config
+            .load(None)
             .map_err(anyhow::Error::from)
-            .and_then(serve::run),
-        Command::Import { folder, config, verbose } => {
-            config.load(None).map_err(anyhow::Error::from).and_then(|c| import(&c, &folder, verbose))
+            .and_then(|c| import(&c, &folder, verbose)),
+        Command::Scan { config } => {
+            config.load(None).map_err(anyhow::Error::from).and_then(|c| scan(&c))
         }
-        Command::Scan { config } => config.load(None).map_err(anyhow::Error::from).and_then(|c| scan(&c)),
         Command::Camera { command: CameraCommand::Probe { url } } => probe(&url),
-        Command::Config { command: ConfigCommand::Check { config } } => {
-            config.load(None).map_err(anyhow::Error::from).map(|config| println!("{}", config.summary()))
-        }
+        Command::Config { command: ConfigCommand::Check { config } } => config
+            .load(None)
+            .map_err(anyhow::Error::from)
+            .map(|config| println!("{}", config.summary())),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
@@ -153,7 +157,9 @@ fn import(config: &Config, folder: &Path, verbose: bool) -> anyhow::Result<()> {
                     ImportOutcome::AlreadyThere(_) if verbose => println!("known    {path}"),
                     ImportOutcome::Skipped if verbose => println!("skipped  {path}"),
                     // Progress is a courtesy: a closed terminal must not end the import.
-                    _ if is_terminal => drop(write!(err, "\r{done} files").and_then(|()| err.flush())),
+                    _ if is_terminal => {
+                        drop(write!(err, "\r{done} files").and_then(|()| err.flush()))
+                    }
                     _ => {}
                 }
             })
@@ -172,7 +178,11 @@ fn import(config: &Config, folder: &Path, verbose: bool) -> anyhow::Result<()> {
             println!("thumbnails are made while `damwall serve` runs");
         }
         library.catalog.close().await;
-        anyhow::ensure!(summary.failed.is_empty(), "{} files could not be imported", summary.failed.len());
+        anyhow::ensure!(
+            summary.failed.is_empty(),
+            "{} files could not be imported",
+            summary.failed.len()
+        );
         Ok(())
     })
 }
@@ -192,7 +202,11 @@ fn scan(config: &Config) -> anyhow::Result<()> {
             summary.failed.len()
         );
         library.catalog.close().await;
-        anyhow::ensure!(summary.failed.is_empty(), "{} objects could not be read", summary.failed.len());
+        anyhow::ensure!(
+            summary.failed.is_empty(),
+            "{} objects could not be read",
+            summary.failed.len()
+        );
         Ok(())
     })
 }
@@ -215,7 +229,10 @@ fn probe(url: &str) -> anyhow::Result<()> {
     println!("first picture   {} ms", report.first_picture.as_millis());
     for track in &report.tracks {
         let channels = track.channels.map(|n| format!(", {n} channels")).unwrap_or_default();
-        println!("track           {} {} ({} Hz{channels})", track.media, track.codec, track.clock_rate_hz);
+        println!(
+            "track           {} {} ({} Hz{channels})",
+            track.media, track.codec, track.clock_rate_hz
+        );
     }
     if let Some(video) = &report.video {
         println!("video           {} {}x{}", video.codec, video.width_px, video.height_px);

@@ -357,7 +357,8 @@ impl Layers {
         // Paths in a file are meant from where the file is, not from where the program was started.
         let folder = path.parent().unwrap_or(Path::new(""));
         for (section, field) in [("server", "data_dir"), ("store", "root")] {
-            if let Some(Value::String(path)) = table.get_mut(section).and_then(|s| s.get_mut(field)) {
+            if let Some(Value::String(path)) = table.get_mut(section).and_then(|s| s.get_mut(field))
+            {
                 *path = folder.join(&*path).to_string_lossy().into_owned();
             }
         }
@@ -378,7 +379,8 @@ impl Layers {
         env.sort();
         // Aliases first, so that the name of ours wins.
         for (name, value) in &env {
-            if let Some((_, section, field)) = ENV_ALIASES.iter().find(|(alias, ..)| alias == name) {
+            if let Some((_, section, field)) = ENV_ALIASES.iter().find(|(alias, ..)| alias == name)
+            {
                 self.set(section, field, Value::String(value.clone()), name);
             }
         }
@@ -451,12 +453,13 @@ impl Layers {
             let found = origins.iter().rev().find(|(prefix, _)| field.starts_with(prefix.as_str()));
             found.map_or_else(|| file_origin.clone(), |(_, origin)| origin.clone())
         };
-        let config: Config = serde_path_to_error::deserialize(Value::Table(self.table)).map_err(|error| {
-            let field = error.path().to_string();
-            let reason = error.into_inner().message().trim().replace('\n', "; ");
-            let field = if field == "." { "configuration".to_owned() } else { field };
-            ConfigError::Field { origin: origin_of(&field), field, reason }
-        })?;
+        let config: Config =
+            serde_path_to_error::deserialize(Value::Table(self.table)).map_err(|error| {
+                let field = error.path().to_string();
+                let reason = error.into_inner().message().trim().replace('\n', "; ");
+                let field = if field == "." { "configuration".to_owned() } else { field };
+                ConfigError::Field { origin: origin_of(&field), field, reason }
+            })?;
         config.validate(&origin_of)?;
         Ok(config)
     }
@@ -494,7 +497,10 @@ impl Config {
             }
         }
         if tracing_subscriber::EnvFilter::try_new(&self.server.log).is_err() {
-            return Err(error("server.log", "expected a filter such as `info` or `info,media=debug`"));
+            return Err(error(
+                "server.log",
+                "expected a filter such as `info` or `info,media=debug`",
+            ));
         }
         if self.is_s3() {
             for (field, value) in [
@@ -571,8 +577,11 @@ mod tests {
 
     #[test]
     fn a_missing_file_is_named() {
-        let error =
-            Config::load(Some(Path::new("/nowhere/x.toml")), &Overrides::default(), std::iter::empty());
+        let error = Config::load(
+            Some(Path::new("/nowhere/x.toml")),
+            &Overrides::default(),
+            std::iter::empty(),
+        );
         assert!(matches!(error, Err(ConfigError::File { .. })));
     }
 
@@ -635,7 +644,9 @@ mod tests {
         let documentation = include_str!("../../docs/config.md");
         for (section, field) in ENV_FIELDS {
             assert!(
-                uncommented.lines().any(|line| line.trim_start_matches("# ").starts_with(&format!("{field} ="))),
+                uncommented
+                    .lines()
+                    .any(|line| line.trim_start_matches("# ").starts_with(&format!("{field} ="))),
                 "damwall.example.toml lacks {section}.{field}"
             );
             assert!(

@@ -43,8 +43,11 @@ impl Problem {
     /// Something behind this server failed: logged here, once, and told without its details.
     pub fn unavailable(what: &str, error: &dyn std::fmt::Display) -> Self {
         tracing::error!(%error, "{what} failed: {error}");
-        Self::new(StatusCode::SERVICE_UNAVAILABLE, format!("{what} is not available now; try again"))
-            .retry_after_secs(5)
+        Self::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            format!("{what} is not available now; try again"),
+        )
+        .retry_after_secs(5)
     }
 
     /// Adds `Retry-After`.
@@ -83,8 +86,7 @@ impl IntoResponse for Problem {
         };
         let mut response = (self.status, Json(body)).into_response();
         let headers = response.headers_mut();
-        headers
-            .insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
         if let Some(secs) = self.retry_after_secs {
             headers.insert(header::RETRY_AFTER, secs.into());
         }

@@ -56,7 +56,9 @@ fn enter(auth: &Auth, token: &str, next: Option<&str>, headers: &HeaderMap) -> R
         Some(cookie) => {
             ([(header::SET_COOKIE, cookie)], Redirect::to(local_path(next))).into_response()
         }
-        None => page(StatusCode::FORBIDDEN, next, Some("This is not the access token of this server.")),
+        None => {
+            page(StatusCode::FORBIDDEN, next, Some("This is not the access token of this server."))
+        }
     }
 }
 
@@ -72,7 +74,9 @@ fn local_path(next: Option<&str>) -> &str {
 }
 
 fn page(status: StatusCode, next: Option<&str>, error: Option<&str>) -> Response {
-    let error = error.map(|text| format!("<p class=\"error\" role=\"alert\">{text}</p>")).unwrap_or_default();
+    let error = error
+        .map(|text| format!("<p class=\"error\" role=\"alert\">{text}</p>"))
+        .unwrap_or_default();
     let next = escape(local_path(next));
     let html = format!(
         "<!DOCTYPE html><html lang=\"en\"><head><meta charset=\"utf-8\">\
@@ -102,7 +106,8 @@ mod tests {
 
     #[test]
     fn a_login_never_leads_to_another_site() {
-        for bad in ["//evil.example", "/\\evil.example", "https://evil.example", "", "evil", "/a b"] {
+        for bad in ["//evil.example", "/\\evil.example", "https://evil.example", "", "evil", "/a b"]
+        {
             assert_eq!(local_path(Some(bad)), "/", "{bad:?}");
         }
         assert_eq!(local_path(Some("/assets?limit=5")), "/assets?limit=5");

@@ -8,7 +8,10 @@ use axum::{
     routing::{get, post},
 };
 use leptos_axum::{LeptosRoutes as _, generate_route_list};
-use tower_http::{compression::CompressionLayer, services::{ServeDir, ServeFile}};
+use tower_http::{
+    compression::CompressionLayer,
+    services::{ServeDir, ServeFile},
+};
 
 use crate::{
     AppState, access_log, api, auth, blob,
@@ -46,9 +49,13 @@ pub fn router(state: AppState) -> Router {
             "/whep/{camera}",
             post(api::whep::create).get(api::whep::describe).options(api::whep::options),
         )
-        .route("/whep/{camera}/{session}", axum::routing::delete(api::whep::delete).get(api::whep::describe));
+        .route(
+            "/whep/{camera}/{session}",
+            axum::routing::delete(api::whep::delete).get(api::whep::describe),
+        );
     let thumbnail = if state.auth.is_open() { Thumbnail } else { PrivateThumbnail };
-    let thumbs = Router::new().route("/assets/thumbs/{name}", get(thumbs::show)).layer(keep(thumbnail));
+    let thumbs =
+        Router::new().route("/assets/thumbs/{name}", get(thumbs::show)).layer(keep(thumbnail));
 
     let guarded = pages
         .merge(api)
@@ -59,7 +66,8 @@ pub fn router(state: AppState) -> Router {
         .fallback(api::not_found)
         .layer(from_fn_with_state(state.auth.clone(), auth::require_access));
 
-    let pkg = ServeDir::new(site::pkg_folder(&state.leptos)).precompressed_br().precompressed_gzip();
+    let pkg =
+        ServeDir::new(site::pkg_folder(&state.leptos)).precompressed_br().precompressed_gzip();
     let mut files = Router::new();
     for name in site::top_files(&state.leptos) {
         let file = ServeFile::new(std::path::Path::new(&*state.leptos.site_root).join(&name));

@@ -27,14 +27,18 @@ pub(crate) fn read_or_make(path: &Path) -> anyhow::Result<KeptSecret> {
         Ok(text) => (text, false),
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             let text = hex::encode(rand::random::<[u8; 32]>());
-            write_private(path, &text).with_context(|| format!("cannot write {}", path.display()))?;
+            write_private(path, &text)
+                .with_context(|| format!("cannot write {}", path.display()))?;
             (text, true)
         }
         Err(error) => return Err(error).with_context(|| format!("cannot read {}", path.display())),
     };
     let mut bytes = [0; 32];
     hex::decode_to_slice(text.trim(), &mut bytes).map_err(|_| {
-        anyhow::anyhow!("{} does not hold 64 hex digits; remove it to have a new one made", path.display())
+        anyhow::anyhow!(
+            "{} does not hold 64 hex digits; remove it to have a new one made",
+            path.display()
+        )
     })?;
     Ok(KeptSecret { bytes, is_new })
 }

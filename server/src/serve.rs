@@ -49,7 +49,9 @@ pub(crate) async fn open_library(config: &Config) -> anyhow::Result<Library> {
     std::fs::create_dir_all(data_dir)
         .with_context(|| format!("cannot make the data folder {}", data_dir.display()))?;
     let store = if config.is_s3() {
-        let expose = |secret: &Option<Secret>| secret.as_ref().map(|s| s.expose().to_owned()).unwrap_or_default();
+        let expose = |secret: &Option<Secret>| {
+            secret.as_ref().map(|s| s.expose().to_owned()).unwrap_or_default()
+        };
         let store = S3Store::new(&S3Config {
             endpoint: config.store.endpoint.clone().unwrap_or_default(),
             public_endpoint: config.store.public_endpoint.clone(),
@@ -90,7 +92,10 @@ pub(crate) fn run(config: Config) -> anyhow::Result<()> {
 
 fn init_log(config: &Config) {
     let filter = EnvFilter::new(&config.server.log);
-    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false);
+    let log = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_target(false);
     match config.server.log_format {
         LogFormat::Text => {
             let is_terminal = std::io::IsTerminal::is_terminal(&std::io::stderr());
@@ -131,7 +136,9 @@ async fn serve(config: &Config, live_runtime: &tokio::runtime::Handle) -> anyhow
         let secret = secrets::read_or_make(&path)?;
         let auth = Auth::token(secret.bytes);
         match auth.expose_token() {
-            Some(token) if secret.is_new => println!("login: {}/login?token={token}", url(reachable(local))),
+            Some(token) if secret.is_new => {
+                println!("login: {}/login?token={token}", url(reachable(local)))
+            }
             _ => info!("the access token is in {}", path.display()),
         }
         auth
@@ -143,15 +150,22 @@ async fn serve(config: &Config, live_runtime: &tokio::runtime::Handle) -> anyhow
         cameras: live.statuses(),
         media_origin: media_origin(config),
     };
-    let state =
-        AppState { backend, catalog: catalog.clone(), store, rtc: live.rtc().clone(), auth, leptos };
+    let state = AppState {
+        backend,
+        catalog: catalog.clone(),
+        store,
+        rtc: live.rtc().clone(),
+        auth,
+        leptos,
+    };
 
     let listener = listener.tap_io(|stream| {
         // Without it streamed pages wait 40 ms for an acknowledgement; a failure costs only that.
         let _ = stream.set_nodelay(true);
     });
     let http_token = CancellationToken::new();
-    let http = axum::serve(listener, router(state)).with_graceful_shutdown(http_token.clone().cancelled_owned());
+    let http = axum::serve(listener, router(state))
+        .with_graceful_shutdown(http_token.clone().cancelled_owned());
     let http = tokio::spawn(http.into_future());
     println!("damwall listening on {}", url(local));
 
@@ -213,7 +227,12 @@ fn start_jobs(
     Ok((jobs, token))
 }
 
-async fn scan_now_and_then(catalog: Catalog, store: BlobStore, period: Duration, token: CancellationToken) {
+async fn scan_now_and_then(
+    catalog: Catalog,
+    store: BlobStore,
+    period: Duration,
+    token: CancellationToken,
+) {
     let mut ticks = interval(period);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut last_failed = 0;
@@ -231,7 +250,10 @@ async fn scan_now_and_then(catalog: Catalog, store: BlobStore, period: Duration,
         match summary {
             Ok(summary) => {
                 if summary.registered > 0 {
-                    info!(registered = summary.registered, "{} originals found in the blob store", summary.registered);
+                    info!(
+                        registered = summary.registered,
+                        "{} originals found in the blob store", summary.registered
+                    );
                 }
                 // The same bad objects are met at every scan and told of once.
                 if summary.failed.len() != last_failed {

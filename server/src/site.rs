@@ -22,7 +22,8 @@ const HASH_FILE: &str = "hash.txt";
 pub fn find() -> anyhow::Result<LeptosOptions> {
     let exe = std::env::current_exe().context("cannot find this program's own file")?;
     let folder = exe.parent().unwrap_or(Path::new("/"));
-    let places = [folder.join("site"), folder.join("../site"), folder.join("../share/damwall/site")];
+    let places =
+        [folder.join("site"), folder.join("../site"), folder.join("../share/damwall/site")];
     let site = places.iter().find(|place| place.join(PKG_DIR).is_dir()).with_context(|| {
         let places: Vec<_> = places.iter().map(|place| place.display().to_string()).collect();
         format!(
@@ -41,11 +42,11 @@ pub fn find() -> anyhow::Result<LeptosOptions> {
 /// Leptos's options for a site in this folder.
 pub fn options(site: &Path) -> LeptosOptions {
     LeptosOptions::builder()
-        .output_name(OUTPUT_NAME)
+        .output_name(Arc::from(OUTPUT_NAME))
         .site_root(Arc::from(site.to_string_lossy()))
-        .site_pkg_dir(PKG_DIR)
+        .site_pkg_dir(Arc::from(PKG_DIR))
         .hash_files(true)
-        .hash_file(HASH_FILE)
+        .hash_file(Arc::from(HASH_FILE))
         .build()
 }
 

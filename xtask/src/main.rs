@@ -3,11 +3,13 @@
 //! Must not: know anything about the program that its command line and its web pages do not show.
 
 mod args;
+mod bench;
 mod build;
 mod check;
 mod demo;
 mod paths;
 mod run;
+mod serving;
 mod setup;
 mod shots;
 mod tally;
@@ -33,6 +35,8 @@ cargo xtask <command>
                       whose names contain it
   check [fmt] [clippy] [wasm] [doc] [deny]
                       format, lints, documentation, dependencies; all of them when none is named
+  bench idle [--release] [--secs 30]
+                      memory, processor time and start of a server with nothing to do
   shots [--url http://…]
                       pictures of every page at three widths, light and dark, into <target>/shots
 
@@ -89,6 +93,11 @@ fn dispatch(mut args: Args) -> Result<()> {
             let checks = check::Check::from_args(&mut args)?;
             args.finish()?;
             check::check(&checks)
+        }
+        "bench" => {
+            let options = bench::Options::from_args(&mut args)?;
+            args.finish()?;
+            bench::idle(&options)
         }
         "shots" => {
             let url = args.value("--url")?;

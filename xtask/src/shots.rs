@@ -1,13 +1,13 @@
 //! Pictures of every page, to look at before a change goes in.
 
 use std::fs;
-use std::io::{BufRead, BufReader};
-use std::process::{Child, Command, Stdio};
+use std::process::Command;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 
 use crate::build::{self, Mode};
 use crate::run::{run, say, step};
+use crate::serving::Server;
 use crate::setup::{self, Purpose};
 use crate::{demo, paths};
 
@@ -35,7 +35,8 @@ pub fn shots(url: Option<String>) -> Result<()> {
             Some(Server::start(&mut serve)?)
         }
     };
-    let url = own.as_ref().map_or_else(|| url.unwrap_or_default(), |server| server.url.clone());
+    let url =
+        own.as_ref().map_or_else(|| url.unwrap_or_default(), |server| server.url().to_owned());
     step(&format!("taking pictures of {url}"), || {
         let end2end = paths::root().join("end2end");
         run(
@@ -66,46 +67,3 @@ id = \"gone\"
 name = \"Switched off\"
 url = \"rtsp://127.0.0.1:9/stream\"
 ";
-
-/// A server that ends with us.
-struct Server {
-    child: Child,
-    url: String,
-}
-
-impl Server {
-    fn start(command: &mut Command) -> Result<Self> {
-        let mut child = command
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .spawn()
-            .context("cannot start the server; build it first")?;
-        let stdout = child.stdout.take().context("the server's output is piped")?;
-        let mut server = Self { child, url: String::new() };
-        let mut lines = BufReader::new(stdout).lines();
-        for line in lines.by_ref() {
-            let line = line.context("cannot read what the server prints")?;
-            if let Some((_, url)) = line.split_once("damwall listening on ") {
-                server.url = url.trim().to_owned();
-                break;
-            }
-        }
-        if server.url.is_empty() {
-            bail!("the server ended before it listened; its message is above");
-        }
-        // Keep reading, or its next line would block it.
-        std::thread::spawn(move || lines.for_each(drop));
-        Ok(server)
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        // SIGTERM lets it end cameras in good order; std alone could only kill it.
-        let asked = Command::new("kill").arg(self.child.id().to_string()).status();
-        if !asked.is_ok_and(|status| status.success()) {
-            self.child.kill().ok();
-        }
-        self.child.wait().ok();
-    }
-}

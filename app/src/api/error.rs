@@ -107,7 +107,8 @@ mod tests {
         assert_eq!(parse("100", "").map(|request| request.limit.get()), Ok(100));
         let cursor = format!("1000.{}", "ab".repeat(32));
         assert_eq!(parse("", &cursor).map(|r| r.after.map(|c| c.created_ms)), Ok(Some(1_000)));
-        for (limit, after) in [("0", ""), ("501", ""), ("many", ""), ("-1", ""), ("", "yesterday")] {
+        for (limit, after) in [("0", ""), ("501", ""), ("many", ""), ("-1", ""), ("", "yesterday")]
+        {
             assert!(
                 matches!(parse(limit, after), Err(PageError::BadRequest(_))),
                 "{limit:?} {after:?}"

@@ -22,6 +22,11 @@ mod server {
         set_status(StatusCode::NOT_FOUND);
     }
 
+    /// Marks the response as 302, for callers whose `Accept` does not name HTML, too.
+    pub fn set_found() {
+        set_status(StatusCode::FOUND);
+    }
+
     /// Sets the `Content-Security-Policy` header of a page.
     pub fn set_content_security_policy() {
         let (Some(response), Some(nonce)) = (use_context::<ResponseOptions>(), use_nonce()) else {
@@ -70,10 +75,12 @@ mod server {
     pub(in super::super) async fn viewer() -> Result<Viewer, PageError> {
         use axum::extract::FromRequestParts;
         let mut parts = parts()?;
-        or_status(Viewer::from_request_parts(&mut parts, &()).await.map_err(|denied| match denied {
-            AccessDenied::Unauthenticated => PageError::LoggedOut,
-            AccessDenied::Forbidden => PageError::Forbidden,
-        }))
+        or_status(Viewer::from_request_parts(&mut parts, &()).await.map_err(
+            |denied| match denied {
+                AccessDenied::Unauthenticated => PageError::LoggedOut,
+                AccessDenied::Forbidden => PageError::Forbidden,
+            },
+        ))
     }
 
     /// Who asks.
@@ -93,12 +100,15 @@ mod browser {
     pub fn set_not_found() {}
 
     /// Nothing: the response is long here.
+    pub fn set_found() {}
+
+    /// Nothing: the response is long here.
     pub fn set_content_security_policy() {}
 }
 
 #[cfg(not(feature = "ssr"))]
-pub use browser::{set_content_security_policy, set_not_found};
+pub use browser::{set_content_security_policy, set_found, set_not_found};
 #[cfg(feature = "ssr")]
 pub(super) use server::{access, backend, or_status, or_unavailable, viewer};
 #[cfg(feature = "ssr")]
-pub use server::{set_content_security_policy, set_not_found};
+pub use server::{set_content_security_policy, set_found, set_not_found};

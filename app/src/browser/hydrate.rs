@@ -69,8 +69,7 @@ impl Wall {
 
     /// Plays `camera` in `nodes` until [`Wall::leave`].
     pub fn join(self, camera: CameraId, nodes: TileNodes, status: RwSignal<Status>) {
-        let (Some(inner), Some(tile)) =
-            (self.0.try_get_value(), Tile::new(camera, nodes, status))
+        let (Some(inner), Some(tile)) = (self.0.try_get_value(), Tile::new(camera, nodes, status))
         else {
             return;
         };
@@ -87,8 +86,7 @@ impl Wall {
     /// Ends what [`Wall::join`] began.
     pub fn leave(self, camera: &CameraId) {
         let Some(inner) = self.0.try_get_value() else { return };
-        let (gone, kept) =
-            inner.tiles.take().into_iter().partition(|tile| tile.camera() == camera);
+        let (gone, kept) = inner.tiles.take().into_iter().partition(|tile| tile.camera() == camera);
         inner.tiles.replace(kept);
         let gone: Vec<Rc<Tile>> = gone;
         for tile in gone {
@@ -124,15 +122,22 @@ impl Inner {
             Listener::new(
                 &dom::document(),
                 "visibilitychange",
-                on_all(|_| Some(if dom::page_is_hidden() { Event::Hidden } else { Event::Visible })),
+                on_all(|_| {
+                    Some(if dom::page_is_hidden() { Event::Hidden } else { Event::Visible })
+                }),
             ),
             Listener::new(&window, "pagehide", on_all(|_| Some(Event::Leave))),
-            Listener::new(&window, "pageshow", on_all(|event| {
-                // The first `pageshow` of a page is not a return to it.
-                let from_history =
-                    event.dyn_ref::<web_sys::PageTransitionEvent>().is_some_and(|e| e.persisted());
-                from_history.then_some(Event::Start)
-            })),
+            Listener::new(
+                &window,
+                "pageshow",
+                on_all(|event| {
+                    // The first `pageshow` of a page is not a return to it.
+                    let from_history = event
+                        .dyn_ref::<web_sys::PageTransitionEvent>()
+                        .is_some_and(|e| e.persisted());
+                    from_history.then_some(Event::Start)
+                }),
+            ),
         ];
         self.running.replace(Some(Running { _tick: tick, _listeners: listeners }));
     }

@@ -70,13 +70,13 @@ fn Picture(thumb: Thumb, kind: AssetKind, name: String, width_px: Option<u32>) -
             let srcset = srcset(&url_320, &url_640, thumb_width_px, width_px);
             view! {
                 <img
-                    src=url_320
-                    srcset=srcset
-                    sizes=SIZES
-                    width=thumb_width_px
-                    height=height_px
                     loading="lazy"
                     decoding="async"
+                    width=thumb_width_px
+                    height=height_px
+                    sizes=SIZES
+                    srcset=srcset
+                    src=url_320
                     alt=name
                 />
             }

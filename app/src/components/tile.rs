@@ -20,8 +20,7 @@ pub fn CameraTile(
 ) -> impl IntoView {
     let CameraStatus { id, name, .. } = camera;
     let status = RwSignal::new(Status::Idle);
-    let nodes =
-        TileNodes { tile: NodeRef::new(), video: NodeRef::new(), hud: NodeRef::new() };
+    let nodes = TileNodes { tile: NodeRef::new(), video: NodeRef::new(), hud: NodeRef::new() };
     let hud_is_shown = RwSignal::new(false);
     let face = Memo::new({
         let id = id.clone();

@@ -5,6 +5,7 @@ use leptos::prelude::*;
 use leptos_meta::Title;
 use leptos_router::hooks::use_params_map;
 
+use super::refresh::refresh_while;
 use crate::{
     api::{self, PageError},
     components::{ErrorNotice, KindIcon},
@@ -20,6 +21,7 @@ pub fn AssetPage() -> impl IntoView {
     let params = use_params_map();
     let id = Memo::new(move |_| params.with(|params| params.get("id").unwrap_or_default()));
     let outcome = Resource::new(move || id.get(), api::find_asset);
+    refresh_while(outcome, |asset| asset.thumb == Thumb::Pending && is_shown_by_thumb(asset));
     view! {
         <p class="back">
             <a href="/assets">"← Assets"</a>
@@ -100,6 +102,12 @@ fn is_web_picture(mime: &str) -> bool {
     )
 }
 
+/// Whether the page shows a picture by its thumbnail, not by its original.
+fn is_shown_by_thumb(asset: &Asset) -> bool {
+    let inline = is_web_picture(&asset.mime) && asset.size_bytes <= INLINE_MAX_BYTES;
+    asset.kind == AssetKind::Image && !inline
+}
+
 #[component]
 fn Stage(asset: Asset) -> impl IntoView {
     let original = format!("/api/assets/{}/original", asset.id);
@@ -130,8 +138,8 @@ fn Stage(asset: Asset) -> impl IntoView {
         }
         .into_any(),
         AssetKind::Image => {
-            let inline = is_web_picture(&asset.mime) && asset.size_bytes <= INLINE_MAX_BYTES;
-            match if inline { Some(original.clone()) } else { thumb_640 } {
+            let src = if is_shown_by_thumb(&asset) { thumb_640 } else { Some(original.clone()) };
+            match src {
                 Some(src) => view! {
                     <a class="asset-picture" href=original rel="external" title="Open the original">
                         <img

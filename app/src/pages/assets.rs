@@ -1,19 +1,15 @@
 //! `/assets`: the newest assets, a page at a time.
 
-use std::time::Duration;
-
 use domain::{Asset, Page, Thumb};
 use leptos::prelude::*;
 use leptos_meta::Title;
 use leptos_router::hooks::use_query_map;
 
+use super::refresh::refresh_while;
 use crate::{
     api::{self, PageError},
     components::{AssetCard, ErrorNotice},
 };
-
-/// A page with something unfinished is looked at again after this long.
-const REFRESH: Duration = Duration::from_secs(3);
 
 type Outcome = Result<Page<Asset>, PageError>;
 
@@ -28,7 +24,7 @@ pub fn AssetsPage() -> impl IntoView {
         move || address.get(),
         |address| api::list_assets(address.limit, address.after),
     );
-    refresh_while_unfinished(outcome);
+    refresh_while(outcome, |page| page.items.iter().any(|asset| asset.thumb == Thumb::Pending));
     view! {
         <Title text="Assets" />
         <header class="page-head">
@@ -80,28 +76,6 @@ impl PageAddress {
     fn is_first(&self) -> bool {
         self.after.as_deref().is_none_or(str::is_empty)
     }
-}
-
-/// Asks again after a while, as long as thumbnails are being made or the server is away.
-fn refresh_while_unfinished(outcome: Resource<Outcome>) {
-    let timer = StoredValue::new(None::<TimeoutHandle>);
-    let stop = move || {
-        if let Some(Some(timer)) = timer.try_update_value(Option::take) {
-            timer.clear();
-        }
-    };
-    Effect::new(move |_| {
-        stop();
-        let unfinished = outcome.with(|outcome| match outcome {
-            Some(Ok(page)) => page.items.iter().any(|asset| asset.thumb == Thumb::Pending),
-            Some(Err(error)) => error.is_passing(),
-            None => false,
-        });
-        if unfinished {
-            timer.set_value(set_timeout_with_handle(move || outcome.refetch(), REFRESH).ok());
-        }
-    });
-    on_cleanup(stop);
 }
 
 #[component]
@@ -166,7 +140,87 @@ fn Grid(page: Page<Asset>, address: PageAddress) -> impl IntoView {
 
 #[cfg(test)]
 mod tests {
+    use domain::{AssetId, AssetKind, Cursor};
+
     use super::*;
+
+    fn html(outcome: Outcome, address: PageAddress) -> String {
+        Owner::new().with(|| view! { <Outcome outcome address /> }.to_html())
+    }
+
+    fn asset(name: &str, thumb: Thumb) -> Asset {
+        Asset {
+            id: AssetId::from_digest([7; 32]),
+            key: "a/key".into(),
+            name: name.into(),
+            size_bytes: 1_000,
+            hash: "07".repeat(32),
+            mime: "video/mp4".into(),
+            kind: AssetKind::Video,
+            folder: "takes".into(),
+            labels: Vec::new(),
+            created_at: jiff::Timestamp::UNIX_EPOCH,
+            source_node: None,
+            origin_path: None,
+            external_ref: None,
+            width_px: Some(1920),
+            height_px: Some(1080),
+            duration_ms: Some(83_000),
+            thumb,
+        }
+    }
+
+    #[test]
+    fn newcomer_is_told_how_to_import() {
+        let empty = Page { items: Vec::new(), next_cursor: None };
+        let html = html(Ok(empty), PageAddress::default());
+        assert!(html.contains(r#"data-testid="empty-state""#), "{html}");
+        assert!(html.contains("damwall import"), "{html}");
+    }
+
+    #[test]
+    fn page_past_the_end_is_not_an_empty_library() {
+        let empty = Page { items: Vec::new(), next_cursor: None };
+        let address = PageAddress { limit: None, after: Some("1.ab".into()) };
+        let html = html(Ok(empty), address);
+        assert!(!html.contains("empty-state"), "{html}");
+        assert!(html.contains(r#"href="/assets""#), "{html}");
+    }
+
+    #[test]
+    fn grid_links_every_asset_and_the_next_page() {
+        let thumb = Thumb::Ready {
+            url_320: "/assets/thumbs/s".into(),
+            url_640: "/assets/thumbs/l".into(),
+            width_px: 320,
+            height_px: 180,
+        };
+        let items = vec![
+            asset("a <b> & c.mp4", thumb),
+            asset("bad.mp4", Thumb::Failed { reason: "cut short".into() }),
+        ];
+        let cursor = Cursor { created_ms: 5, id: AssetId::from_digest([7; 32]) };
+        let page = Page { items, next_cursor: Some(cursor.clone()) };
+        let html = html(Ok(page), PageAddress { limit: Some("2".into()), after: None });
+        assert_eq!(html.matches(r#"data-testid="asset-card""#).count(), 2, "{html}");
+        assert!(html.contains("/assets/thumbs/s 320w, /assets/thumbs/l 640w"), "{html}");
+        assert!(html.contains("a &lt;b&gt; &amp; c.mp4"), "{html}");
+        assert!(html.contains("video 1:23"), "{html}");
+        assert!(html.contains(r#"title="cut short""#), "{html}");
+        assert!(html.contains(&format!("limit=2&amp;after={cursor}")), "{html}");
+        // The policy of every page forbids it.
+        assert!(!html.contains(" style="), "{html}");
+    }
+
+    #[test]
+    fn error_is_a_sentence() {
+        let html = html(
+            Err(PageError::BadRequest("limit must be 1 to 500.".into())),
+            PageAddress::default(),
+        );
+        assert!(html.contains("limit must be 1 to 500."), "{html}");
+        assert!(!html.contains("by itself"), "{html}");
+    }
 
     #[test]
     fn pager_keeps_the_length_and_nothing_else_of_the_address() {

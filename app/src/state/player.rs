@@ -302,7 +302,11 @@ impl Player {
                 Action::None
             }
             Phase::Waiting { retry_ms, .. } | Phase::Faulty { retry_ms: Some(retry_ms), .. } => {
-                if now_ms >= retry_ms { self.connect(now_ms) } else { Action::None }
+                if now_ms >= retry_ms {
+                    self.connect(now_ms)
+                } else {
+                    Action::None
+                }
             }
             Phase::Faulty { retry_ms: None, .. } => Action::None,
             Phase::Connecting { .. } | Phase::Playing | Phase::Stalled if self.hidden => {
@@ -313,8 +317,7 @@ impl Player {
             }
             Phase::Connecting { answered: false } => Action::None,
             Phase::Connecting { answered: true } | Phase::Stalled => {
-                let settled =
-                    self.live_since_ms.is_some_and(|since| now_ms >= since + SETTLE_MS);
+                let settled = self.live_since_ms.is_some_and(|since| now_ms >= since + SETTLE_MS);
                 if silent_ms >= DEAD_MS && settled {
                     let why = if self.link_up { Offline::LinkLost } else { Offline::NoPackets };
                     self.back_off(now_ms, why)
@@ -333,9 +336,8 @@ impl Player {
     }
 
     fn back_off(&mut self, now_ms: u64, why: Offline) -> Action {
-        let wait_ms = BACKOFF_FIRST_MS
-            .saturating_mul(1 << self.failures.min(10))
-            .min(BACKOFF_MAX_MS);
+        let wait_ms =
+            BACKOFF_FIRST_MS.saturating_mul(1 << self.failures.min(10)).min(BACKOFF_MAX_MS);
         self.failures = self.failures.saturating_add(1);
         self.phase = Phase::Waiting { retry_ms: now_ms + wait_ms, why };
         Action::Disconnect
@@ -454,6 +456,7 @@ mod tests {
             waits.push(wait_ms);
         }
         assert_eq!(waits, [500, 1_000, 2_000, 4_000, 8_000, 10_000, 10_000]);
+        bench.on(Event::Answered);
         bench.on(Event::Picture);
         bench.on(Event::LinkLost);
         assert_eq!(bench.run(60_000), Some((500, Action::Connect)));

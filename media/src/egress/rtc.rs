@@ -99,8 +99,17 @@ pub struct Created {
 }
 
 enum Command {
-    Create { camera: CameraId, secret: SessionSecret, session: Box<WhepSession>, done: oneshot::Sender<bool> },
-    Delete { camera: CameraId, secret: SessionSecret, done: oneshot::Sender<bool> },
+    Create {
+        camera: CameraId,
+        secret: SessionSecret,
+        session: Box<WhepSession>,
+        done: oneshot::Sender<bool>,
+    },
+    Delete {
+        camera: CameraId,
+        secret: SessionSecret,
+        done: oneshot::Sender<bool>,
+    },
 }
 
 /// Makes and ends sessions; cheap to clone.
@@ -269,7 +278,8 @@ impl RtcHandle {
         let session = Box::new(WhepSession::new(parameters, &self.identity, Instant::now()));
         let secret = SessionSecret::random();
         let (done, created) = oneshot::channel();
-        let command = Command::Create { camera: camera.clone(), secret: secret.clone(), session, done };
+        let command =
+            Command::Create { camera: camera.clone(), secret: secret.clone(), session, done };
         self.commands.send(command).await.map_err(|_| WhepError::Stopping)?;
         match created.await {
             Ok(true) => Ok(Created { answer: answer.sdp, secret }),
@@ -470,8 +480,12 @@ impl RtcLoop {
 
     fn on_timers(&mut self, now: Instant) {
         let is_due = |session: &Session| session.whep.next_timeout() <= now;
-        let due: Vec<_> =
-            self.sessions.iter().filter(|(_, session)| is_due(session)).map(|(key, _)| *key).collect();
+        let due: Vec<_> = self
+            .sessions
+            .iter()
+            .filter(|(_, session)| is_due(session))
+            .map(|(key, _)| *key)
+            .collect();
         for key in due {
             let Some(session) = self.sessions.get_mut(&key) else { continue };
             let event = session.whep.on_timer(now, &mut self.outbox);

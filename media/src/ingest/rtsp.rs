@@ -37,7 +37,10 @@ pub(crate) struct Playback {
 }
 
 /// Runs one connection; gives why it ended.
-pub(super) async fn run(url: &RtspUrl, publisher: &mut Publisher<'_>) -> Result<Infallible, SourceError> {
+pub(super) async fn run(
+    url: &RtspUrl,
+    publisher: &mut Publisher<'_>,
+) -> Result<Infallible, SourceError> {
     let group = Arc::new(SessionGroup::default());
     // Declared before the connection so that, whether it fails or is cancelled, TEARDOWN is waited for
     // by the task below after the connection was dropped.
@@ -72,7 +75,8 @@ pub(crate) async fn describe(
     url: &RtspUrl,
     group: Arc<SessionGroup>,
 ) -> Result<Session<retina::client::Described>, SourceError> {
-    let credentials = url.credentials.clone().map(|(username, password)| Credentials { username, password });
+    let credentials =
+        url.credentials.clone().map(|(username, password)| Credentials { username, password });
     let options = SessionOptions::default()
         .creds(credentials)
         .user_agent(concat!("Damwall/", env!("CARGO_PKG_VERSION")).to_owned())
@@ -82,25 +86,37 @@ pub(crate) async fn describe(
 
 /// Index of the H.264 track.
 pub(crate) fn h264_stream(streams: &[Stream]) -> Result<usize, SourceError> {
-    let is_h264 = |s: &Stream| s.media() == "video" && s.encoding_name().eq_ignore_ascii_case("h264");
+    let is_h264 =
+        |s: &Stream| s.media() == "video" && s.encoding_name().eq_ignore_ascii_case("h264");
     streams.iter().position(is_h264).ok_or_else(|| {
         let offered: Vec<_> =
             streams.iter().map(|s| format!("{} {}", s.media(), s.encoding_name())).collect();
-        SourceError::NoH264(if offered.is_empty() { "nothing".to_owned() } else { offered.join(", ") })
+        SourceError::NoH264(if offered.is_empty() {
+            "nothing".to_owned()
+        } else {
+            offered.join(", ")
+        })
     })
 }
 
 /// Connects and starts the video; audio is left alone.
-pub(crate) async fn connect(url: &RtspUrl, group: Arc<SessionGroup>) -> Result<Playback, SourceError> {
+pub(crate) async fn connect(
+    url: &RtspUrl,
+    group: Arc<SessionGroup>,
+) -> Result<Playback, SourceError> {
     let session = describe(url, group).await?;
     play(session).await
 }
 
 /// Starts the video of a described camera.
-pub(crate) async fn play(mut session: Session<retina::client::Described>) -> Result<Playback, SourceError> {
+pub(crate) async fn play(
+    mut session: Session<retina::client::Described>,
+) -> Result<Playback, SourceError> {
     let stream_index = h264_stream(session.streams())?;
     let parameter_sets = match session.streams()[stream_index].parameters() {
-        Some(retina::codec::ParametersRef::Video(video)) => ParameterSets::of_avcc(video.extra_data()),
+        Some(retina::codec::ParametersRef::Video(video)) => {
+            ParameterSets::of_avcc(video.extra_data())
+        }
         _ => ParameterSets::default(),
     };
     request(session.setup(stream_index, SetupOptions::default())).await?;
@@ -158,7 +174,12 @@ fn classify_text(text: &str) -> SourceError {
     let says = |words: &[&str]| words.iter().any(|word| text.contains(word));
     if says(&["Connection refused"]) {
         SourceError::Refused
-    } else if says(&["failed to lookup", "Name or service not known", "unreachable", "No route to host"]) {
+    } else if says(&[
+        "failed to lookup",
+        "Name or service not known",
+        "unreachable",
+        "No route to host",
+    ]) {
         SourceError::Unreachable
     } else if says(&["timed out", "Timeout", "Unable to write keepalive", "respond to keepalive"]) {
         SourceError::Timeout

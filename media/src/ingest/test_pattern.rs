@@ -77,7 +77,15 @@ fn spawn_encoder(width_px: u32, height_px: u32) -> Result<Child, SourceError> {
         .args(["-profile:v", "baseline", "-g", &FPS.to_string(), "-sc_threshold", "0"])
         .args(["-x264-params", "aud=1:repeat-headers=1"])
         .args(["-b:v", &format!("{kbps}k"), "-maxrate", &format!("{kbps}k")])
-        .args(["-bufsize", &format!("{}k", kbps / 2), "-f", "h264", "-flush_packets", "1", "pipe:1"])
+        .args([
+            "-bufsize",
+            &format!("{}k", kbps / 2),
+            "-f",
+            "h264",
+            "-flush_packets",
+            "1",
+            "pipe:1",
+        ])
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
@@ -89,14 +97,18 @@ fn spawn_encoder(width_px: u32, height_px: u32) -> Result<Child, SourceError> {
         })
 }
 
-async fn publish(mut stdout: ChildStdout, publisher: &mut Publisher<'_>) -> Result<Infallible, SourceError> {
+async fn publish(
+    mut stdout: ChildStdout,
+    publisher: &mut Publisher<'_>,
+) -> Result<Infallible, SourceError> {
     let mut stream = AnnexB::default();
     let mut buffer = vec![0; 64 << 10];
     let mut parameter_sets = ParameterSets::default();
     let mut frame = 0;
     let mut patience = START_TIMEOUT;
     loop {
-        let read = timeout(patience, stdout.read(&mut buffer)).await.map_err(|_| SourceError::Silent)?;
+        let read =
+            timeout(patience, stdout.read(&mut buffer)).await.map_err(|_| SourceError::Silent)?;
         let len = read.map_err(|error| SourceError::Io(error.kind()))?;
         if len == 0 {
             return Err(SourceError::Ended);
@@ -246,7 +258,8 @@ mod tests {
     #[test]
     fn every_frame_differs_and_keeps_its_size() {
         for (width, height) in [(64, 64), (640, 360), (1280, 720), (64, 2160)] {
-            let mut canvas = Canvas::new(width, height, "A name that does not fit into the picture");
+            let mut canvas =
+                Canvas::new(width, height, "A name that does not fit into the picture");
             let len = canvas.yuv.len();
             assert_eq!(len, (width * height * 3 / 2) as usize);
             canvas.draw(0, Timestamp::UNIX_EPOCH);

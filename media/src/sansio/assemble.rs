@@ -183,8 +183,10 @@ mod tests {
     #[test]
     fn parameter_sets_sent_by_the_camera_are_not_doubled() {
         let mut assembler = Assembler::new(ParameterSets::default());
-        let units =
-            run(&mut assembler, vec![packet(0, false, SPS), packet(0, false, PPS), packet(0, true, IDR)]);
+        let units = run(
+            &mut assembler,
+            vec![packet(0, false, SPS), packet(0, false, PPS), packet(0, true, IDR)],
+        );
         assert_eq!(units[0].payloads, [SPS, PPS, IDR]);
     }
 
@@ -203,7 +205,12 @@ mod tests {
         after_loss.lost_before = 1;
         let units = run(
             &mut assembler,
-            vec![packet(0, true, IDR), after_loss, packet(6000, true, SLICE), packet(9000, true, IDR)],
+            vec![
+                packet(0, true, IDR),
+                after_loss,
+                packet(6000, true, SLICE),
+                packet(9000, true, IDR),
+            ],
         );
         assert_eq!(units.iter().map(|u| u.timestamp_90k).collect::<Vec<_>>(), [0, 9000]);
         assert_eq!(assembler.dropped_units(), 2);

@@ -83,11 +83,15 @@ impl Offer {
         }
         let value = |name: &str| -> Option<String> {
             let of_media = media.get_first_attribute_value(name).flatten();
-            of_media.or_else(|| session.get_first_attribute_value(name).flatten()).map(str::to_owned)
+            of_media
+                .or_else(|| session.get_first_attribute_value(name).flatten())
+                .map(str::to_owned)
         };
-        let is_ice_text =
-            |text: &String| (4..=256).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_graphic());
-        let ice_ufrag = value("ice-ufrag").filter(is_ice_text).ok_or(OfferError::Missing("ice-ufrag"))?;
+        let is_ice_text = |text: &String| {
+            (4..=256).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_graphic())
+        };
+        let ice_ufrag =
+            value("ice-ufrag").filter(is_ice_text).ok_or(OfferError::Missing("ice-ufrag"))?;
         value("ice-pwd").filter(|pwd| pwd.len() >= 22).ok_or(OfferError::Missing("ice-pwd"))?;
         if value("setup").is_some_and(|setup| !matches!(setup.as_str(), "actpass" | "active")) {
             return Err(OfferError::Missing("setup (actpass or active)"));
@@ -121,7 +125,8 @@ fn receives(media: &Media) -> bool {
 }
 
 fn h264_formats(media: &Media) -> Vec<H264Format> {
-    let payload_type_of = |value: &str| value.split(' ').next()?.parse::<u8>().ok().filter(|pt| *pt < 128);
+    let payload_type_of =
+        |value: &str| value.split(' ').next()?.parse::<u8>().ok().filter(|pt| *pt < 128);
     media
         .get_attribute_values("rtpmap")
         .flatten()
@@ -145,7 +150,11 @@ fn h264_formats(media: &Media) -> Vec<H264Format> {
             }
             let level_id = hex::decode(parameter("profile-level-id")?).ok()?;
             let [profile_idc, constraints, _level] = level_id[..] else { return None };
-            Some(H264Format { payload_type, fmtp: fmtp.to_owned(), profile: [profile_idc, constraints] })
+            Some(H264Format {
+                payload_type,
+                fmtp: fmtp.to_owned(),
+                profile: [profile_idc, constraints],
+            })
         })
         .collect()
 }
@@ -310,8 +319,7 @@ pub(crate) mod tests {
 
     #[test]
     fn the_answer_refuses_audio_and_carries_every_candidate() {
-        let candidates =
-            ["192.0.2.1:8189".parse().unwrap(), "[2001:db8::1]:8189".parse().unwrap()];
+        let candidates = ["192.0.2.1:8189".parse().unwrap(), "[2001:db8::1]:8189".parse().unwrap()];
         let offer = Offer::parse(offer(H264_LINES).as_bytes()).unwrap();
         let sdp = offer.answer(&local([0x42, 0xe0], &candidates)).unwrap().sdp;
         let parsed = Session::parse(sdp.as_bytes()).unwrap();
@@ -326,11 +334,15 @@ pub(crate) mod tests {
     #[test]
     fn offers_that_cannot_be_answered_say_why() {
         let check = |offer: &str, expected: OfferError| {
-            let outcome = Offer::parse(offer.as_bytes()).and_then(|o| o.answer(&local([0x42, 0], &[])));
+            let outcome =
+                Offer::parse(offer.as_bytes()).and_then(|o| o.answer(&local([0x42, 0], &[])));
             assert_eq!(outcome.map(|a| a.sdp), Err(expected));
         };
         let good = offer(H264_LINES);
-        check(&good.replace("a=recvonly\r\na=rtpmap:102", "a=sendonly\r\na=rtpmap:102"), OfferError::NoReceivingVideo);
+        check(
+            &good.replace("a=recvonly\r\na=rtpmap:102", "a=sendonly\r\na=rtpmap:102"),
+            OfferError::NoReceivingVideo,
+        );
         check(&offer("a=recvonly\r\n"), OfferError::NoH264);
         check(&good.replace("sha-256", "sha-1"), OfferError::Missing("fingerprint (sha-256)"));
         check(&good.replace("a=ice-ufrag:abcd\r\n", ""), OfferError::Missing("ice-ufrag"));

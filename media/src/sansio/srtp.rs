@@ -256,14 +256,24 @@ impl RtcpReceiver {
 #[cfg(test)]
 pub(crate) struct RtpReceiver(SessionKeys);
 
+/// One opened packet.
+#[cfg(test)]
+pub(crate) struct RtpPacket {
+    pub(crate) payload_type: u8,
+    pub(crate) marker: bool,
+    pub(crate) sequence_number: u16,
+    pub(crate) timestamp: u32,
+    pub(crate) ssrc: u32,
+    pub(crate) payload: Vec<u8>,
+}
+
 #[cfg(test)]
 impl RtpReceiver {
     pub(crate) fn new(keys: &MasterKeys<'_>) -> Self {
         Self(SessionKeys::derive(keys.profile, keys.server, LABEL_RTP).unwrap())
     }
 
-    /// Header fields `(payload_type, marker, sequence_number, timestamp, ssrc)` and the payload.
-    pub(crate) fn open(&self, packet: &[u8]) -> ((u8, bool, u16, u32, u32), Vec<u8>) {
+    pub(crate) fn open(&self, packet: &[u8]) -> RtpPacket {
         let (header, sealed) = packet.split_at(12);
         let u32_at = |at: usize| u32::from_be_bytes(header[at..at + 4].try_into().unwrap());
         let sequence_number = u16::from_be_bytes([header[2], header[3]]);
@@ -278,7 +288,14 @@ impl RtpReceiver {
             .expect("authentic SRTP")
             .len();
         payload.truncate(len);
-        ((header[1] & 0x7f, header[1] & 0x80 != 0, sequence_number, u32_at(4), u32_at(8)), payload)
+        RtpPacket {
+            payload_type: header[1] & 0x7f,
+            marker: header[1] & 0x80 != 0,
+            sequence_number,
+            timestamp: u32_at(4),
+            ssrc: u32_at(8),
+            payload,
+        }
     }
 }
 
@@ -299,14 +316,16 @@ mod tests {
         derive_into(Profile::Aes128Gcm, (&master, &salt), LABEL_RTP, &mut key).unwrap();
         assert_eq!(key.to_vec(), unhex("C61E7A93744F39EE10734AFE3FF7A087"));
         let mut session_salt = [0; 14];
-        derive_into(Profile::Aes128Gcm, (&master, &salt), LABEL_RTP + 2, &mut session_salt).unwrap();
+        derive_into(Profile::Aes128Gcm, (&master, &salt), LABEL_RTP + 2, &mut session_salt)
+            .unwrap();
         assert_eq!(session_salt.to_vec(), unhex("30CBBC08863D8C85D49DB34A9AE1"));
     }
 
     #[test]
     fn aes_128_gcm_seals_the_packet_of_rfc_7714() {
         // §16.1.1.
-        let key = UnboundKey::new(&AES_128_GCM, &unhex("000102030405060708090a0b0c0d0e0f")).unwrap();
+        let key =
+            UnboundKey::new(&AES_128_GCM, &unhex("000102030405060708090a0b0c0d0e0f")).unwrap();
         let keys = SessionKeys {
             key: LessSafeKey::new(key),
             salt: unhex("517569642070726f2071756f").try_into().unwrap(),
@@ -342,7 +361,10 @@ mod tests {
         let mut sender = keys.rtp_sender(1).unwrap();
         sender.index = (1 << 48) - 1;
         assert_eq!(sender.seal(96, false, 0, b"last", &mut Vec::new()), Ok(()));
-        assert_eq!(sender.seal(96, false, 0, b"one more", &mut Vec::new()), Err(SrtpError::KeyExhausted));
+        assert_eq!(
+            sender.seal(96, false, 0, b"one more", &mut Vec::new()),
+            Err(SrtpError::KeyExhausted)
+        );
     }
 
     proptest::proptest! {

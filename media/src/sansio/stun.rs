@@ -22,9 +22,7 @@ const FINGERPRINT_XOR: u32 = 0x5354_554e;
 
 /// Whether a datagram is STUN (RFC 7983: first byte 0–3, then the cookie).
 pub fn is_stun(datagram: &[u8]) -> bool {
-    datagram.len() >= HEADER_LEN
-        && datagram[0] < 4
-        && datagram[4..8] == MAGIC_COOKIE.to_be_bytes()
+    datagram.len() >= HEADER_LEN && datagram[0] < 4 && datagram[4..8] == MAGIC_COOKIE.to_be_bytes()
 }
 
 /// A binding request as it came, not yet authenticated.
@@ -67,7 +65,9 @@ impl<'a> BindingRequest<'a> {
             return Err(StunError::Malformed);
         }
         let read_u16 = |at: usize| u16::from_be_bytes([datagram[at], datagram[at + 1]]);
-        if usize::from(read_u16(2)) + HEADER_LEN != datagram.len() || !datagram.len().is_multiple_of(4) {
+        if usize::from(read_u16(2)) + HEADER_LEN != datagram.len()
+            || !datagram.len().is_multiple_of(4)
+        {
             return Err(StunError::Malformed);
         }
         if read_u16(0) != BINDING_REQUEST {
@@ -232,7 +232,8 @@ mod tests {
     use super::*;
 
     /// RFC 5769 §2.1: sample request with short-term authentication.
-    const RFC5769_REQUEST: &[u8] = b"\x00\x01\x00\x58\x21\x12\xa4\x42\xb7\xe7\xa7\x01\xbc\x34\xd6\x86\
+    const RFC5769_REQUEST: &[u8] =
+        b"\x00\x01\x00\x58\x21\x12\xa4\x42\xb7\xe7\xa7\x01\xbc\x34\xd6\x86\
 \xfa\x87\xdf\xae\x80\x22\x00\x10STUN test client\x00\x24\x00\x04\x6e\x00\x01\xff\x80\x29\x00\x08\
 \x93\x2f\xf9\xb1\x51\x26\x3b\x36\x00\x06\x00\x09\x65\x76\x74\x6a\x3a\x68\x36\x76\x59\x20\x20\x20\
 \x00\x08\x00\x14\x9a\xea\xa7\x0c\xbf\xd8\xcb\x56\x78\x1e\xf2\xb5\xb2\xd3\xf2\x49\xc1\xb5\x71\xa2\

@@ -228,7 +228,10 @@ impl WhepSession {
                 }
                 DtlsEvent::Keys(profile, exported) => {
                     let srtp = MasterKeys::split(profile, &exported).and_then(|keys| {
-                        Ok(Srtp { rtp: keys.rtp_sender(self.parameters.ssrc)?, rtcp: keys.rtcp_receiver()? })
+                        Ok(Srtp {
+                            rtp: keys.rtp_sender(self.parameters.ssrc)?,
+                            rtcp: keys.rtcp_receiver()?,
+                        })
                     });
                     match srtp {
                         Ok(srtp) => {
@@ -284,7 +287,12 @@ impl WhepSession {
     }
 
     /// Takes the next live unit of the camera.
-    pub fn on_unit(&mut self, now: Instant, unit: &Arc<AccessUnit>, out: &mut Outbox) -> Option<Event> {
+    pub fn on_unit(
+        &mut self,
+        now: Instant,
+        unit: &Arc<AccessUnit>,
+        out: &mut Outbox,
+    ) -> Option<Event> {
         let timestamp = self.timestamp(unit);
         match &mut self.sender {
             Sender::Idle => None,
@@ -330,7 +338,13 @@ impl WhepSession {
         let last = unit.payloads.len().saturating_sub(1);
         for (index, payload) in unit.payloads.iter().enumerate() {
             let sealed = out.push(peer, |buffer| {
-                srtp.rtp.seal(self.parameters.payload_type, index == last, timestamp, payload, buffer)
+                srtp.rtp.seal(
+                    self.parameters.payload_type,
+                    index == last,
+                    timestamp,
+                    payload,
+                    buffer,
+                )
             });
             match sealed {
                 Ok(()) => {}
@@ -388,7 +402,7 @@ mod tests {
     use dimpl::{Dtls, DtlsCertificate, Output, SrtpProfile};
 
     use super::*;
-    use crate::sansio::srtp::{Profile, RtpReceiver};
+    use crate::sansio::srtp::{Profile, RtpPacket, RtpReceiver};
 
     const SERVER_UFRAG: &str = "serverfr";
     const SERVER_PWD: &str = "server-password-24-chars";
@@ -398,7 +412,7 @@ mod tests {
         address: SocketAddr,
         dtls: Dtls,
         keys: Option<(Profile, Vec<u8>)>,
-        received: Vec<((u8, bool, u16, u32, u32), Vec<u8>)>,
+        received: Vec<RtpPacket>,
         checks_answered: u32,
         closed: bool,
     }
@@ -488,12 +502,20 @@ mod tests {
             };
             let session = WhepSession::new(parameters, &Identity::generate().unwrap(), now);
             let player = Player::new(certificate, now);
-            Self { session, player, now, outbox: Outbox::default(), events: vec![], lose_every, carried: 0 }
+            Self {
+                session,
+                player,
+                now,
+                outbox: Outbox::default(),
+                events: vec![],
+                lose_every,
+                carried: 0,
+            }
         }
 
         fn is_lost(&mut self) -> bool {
             self.carried += 1;
-            self.lose_every != 0 && self.carried % self.lose_every == 0
+            self.lose_every != 0 && self.carried.is_multiple_of(self.lose_every)
         }
 
         fn deliver(&mut self) {
@@ -509,7 +531,8 @@ mod tests {
         fn send(&mut self, mut datagram: Vec<u8>) {
             if !self.is_lost() {
                 let from = self.player.address;
-                let event = self.session.on_datagram(self.now, from, &mut datagram, &mut self.outbox);
+                let event =
+                    self.session.on_datagram(self.now, from, &mut datagram, &mut self.outbox);
                 self.events.extend(event);
             }
         }
@@ -577,15 +600,15 @@ mod tests {
         let timestamps: Vec<u32> = received
             .iter()
             .step_by(2)
-            .map(|((_, _, _, timestamp, _), _)| timestamp.wrapping_sub(u32::MAX - 1000))
+            .map(|packet| packet.timestamp.wrapping_sub(u32::MAX - 1000))
             .collect();
         assert_eq!(timestamps, [99_000 - 270, 99_000 - 180, 99_000 - 90, 99_000, 102_000, 105_000]);
-        for (n, ((payload_type, marker, sequence_number, _, ssrc), _)) in received.iter().enumerate() {
-            assert_eq!((*payload_type, *ssrc), (102, 0xfeed));
-            assert_eq!(*marker, n % 2 == 1, "the marker bit ends each access unit");
-            assert_eq!(*sequence_number, n as u16, "sequence numbers have no gap");
+        for (n, packet) in received.iter().enumerate() {
+            assert_eq!((packet.payload_type, packet.ssrc), (102, 0xfeed));
+            assert_eq!(packet.marker, n % 2 == 1, "the marker bit ends each access unit");
+            assert_eq!(packet.sequence_number, n as u16, "sequence numbers have no gap");
         }
-        assert_eq!(received[1].1, vec![0x65; 40]);
+        assert_eq!(received[1].payload, vec![0x65; 40]);
     }
 
     #[test]
@@ -644,7 +667,8 @@ mod tests {
         let stranger = "127.0.0.1:9".parse().unwrap();
         for first in [22, 128] {
             let mut datagram = vec![first; 60];
-            let event = link.session.on_datagram(link.now, stranger, &mut datagram, &mut link.outbox);
+            let event =
+                link.session.on_datagram(link.now, stranger, &mut datagram, &mut link.outbox);
             assert_eq!(event, None);
         }
         assert!(link.outbox.is_empty());

@@ -101,13 +101,15 @@ fn is_safe_inline(mime: &str) -> bool {
 }
 
 async fn sign(store: &BlobStore, asset: &Asset, wanted: Wanted) -> Result<String, Problem> {
-    let key: BlobKey = asset
-        .key
-        .parse()
-        .map_err(|error: catalog::blob::ParseBlobKeyError| Problem::unavailable("the original", &error))?;
+    let key: BlobKey = asset.key.parse().map_err(|error: catalog::blob::ParseBlobKeyError| {
+        Problem::unavailable("the original", &error)
+    })?;
     let filename = asset.name.clone();
     let get = if wanted == Wanted::Inline && is_safe_inline(&asset.mime) {
-        PresignGet { content_type: asset.mime.clone(), disposition: Disposition::Inline { filename } }
+        PresignGet {
+            content_type: asset.mime.clone(),
+            disposition: Disposition::Inline { filename },
+        }
     } else {
         let is_safe = is_safe_inline(&asset.mime);
         let mime = if is_safe { asset.mime.clone() } else { "application/octet-stream".to_owned() };

@@ -28,7 +28,10 @@ pub(crate) async fn create(
     let content_type = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
     let mime = content_type.and_then(|value| value.split(';').next()).map(str::trim);
     if !mime.is_some_and(|mime| mime.eq_ignore_ascii_case(SDP)) {
-        return Err(Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "send the offer as application/sdp"));
+        return Err(Problem::new(
+            StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            "send the offer as application/sdp",
+        ));
     }
     if body.len() > MAX_OFFER_BYTES {
         return Err(Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "the offer is too large"));
@@ -63,7 +66,10 @@ pub(crate) async fn delete(
 
 /// `OPTIONS /whep/{camera}`: what may be posted here.
 pub(crate) async fn options(_viewer: Viewer) -> Response {
-    ([(header::HeaderName::from_static("accept-post"), HeaderValue::from_static(SDP))], StatusCode::OK)
+    (
+        [(header::HeaderName::from_static("accept-post"), HeaderValue::from_static(SDP))],
+        StatusCode::OK,
+    )
         .into_response()
 }
 

@@ -194,7 +194,10 @@ fn delete(resource: &str) {
 }
 
 /// Counters of the video that `peer` receives, at `at_ms`.
-pub(super) async fn read_counters(peer: &RtcPeerConnection, at_ms: f64) -> Option<ReceiverCounters> {
+pub(super) async fn read_counters(
+    peer: &RtcPeerConnection,
+    at_ms: f64,
+) -> Option<ReceiverCounters> {
     let report = JsFuture::from(peer.get_stats()).await.ok()?;
     // A report is maplike.
     let report: js_sys::Map = report.unchecked_into();

@@ -1,0 +1,126 @@
+//! The live plane against a real RTSP server (GStreamer's, not ours) and a real encoder.
+
+#![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
+
+mod rtsp_server;
+
+use std::{net::SocketAddr, time::Duration};
+
+use domain::{CameraState, CameraStatus};
+use media::{
+    camera::{CameraConfig, SourceUrl},
+    egress::rtc::WhepError,
+    ingest::SourceError,
+    live::{Live, LiveConfig},
+};
+use rtsp_server::RtspServer;
+use tokio::{runtime::Handle, time::timeout};
+
+const PATIENCE: Duration = Duration::from_secs(20);
+
+async fn start(source: &str) -> Live {
+    let config = LiveConfig {
+        udp_addr: SocketAddr::from(([127, 0, 0, 1], 0)),
+        announced: Vec::new(),
+        cameras: vec![CameraConfig {
+            id: "door".parse().unwrap(),
+            name: "Door".into(),
+            source: source.parse().unwrap(),
+        }],
+    };
+    Live::start(config, &Handle::current()).await.unwrap()
+}
+
+/// Waits for the camera to be in a state; gives it.
+async fn wait_for(live: &Live, wanted: impl Fn(&CameraState) -> bool) -> CameraStatus {
+    let mut statuses = live.statuses();
+    let found = timeout(PATIENCE, statuses.wait_for(|all| wanted(&all[0].state))).await;
+    found.expect("the camera gets there in time").expect("the live plane runs")[0].clone()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_camera_switched_off_and_on_again_comes_back_by_itself() {
+    let server = RtspServer::start(0, &[]);
+    let live = start(&server.url()).await;
+    let status =
+        wait_for(&live, |state| matches!(state, CameraState::Live { fps, .. } if *fps > 0.0)).await;
+    let CameraState::Live { video, fps, bitrate_kbps } = status.state else { unreachable!() };
+    assert_eq!((video.width_px, video.height_px), (320, 180));
+    assert!(video.codec.starts_with("avc1."), "{}", video.codec);
+    assert!((10.0..60.0).contains(&fps), "{fps} fps");
+    assert!(bitrate_kbps > 0);
+
+    let port = server.port();
+    drop(server);
+    let lost = wait_for(&live, |state| matches!(state, CameraState::Lost { .. })).await;
+    let CameraState::Lost { reason } = lost.state else { unreachable!() };
+    assert!(!reason.contains("127.0.0.1"), "no address in public text: {reason}");
+
+    let _server = RtspServer::start(port, &[]);
+    wait_for(&live, CameraState::is_live).await;
+    live.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_test_pattern_is_a_camera() {
+    let live = start("test:320x180").await;
+    let status =
+        wait_for(&live, |state| matches!(state, CameraState::Live { fps, .. } if *fps > 0.0)).await;
+    let CameraState::Live { video, .. } = status.state else { unreachable!() };
+    assert_eq!((video.width_px, video.height_px), (320, 180));
+    live.stop().await;
+}
+
+#[tokio::test]
+async fn a_camera_that_is_not_there_says_why_and_viewers_are_asked_to_come_later() {
+    // Port 9 (discard) has no listener here.
+    let live = start("rtsp://127.0.0.1:9/none").await;
+    let lost = wait_for(&live, |state| matches!(state, CameraState::Lost { .. })).await;
+    assert_eq!(lost.state, CameraState::Lost { reason: "connection refused".into() });
+    let offer = include_bytes!("chromium_offer.sdp");
+    let door = "door".parse().unwrap();
+    assert!(matches!(live.rtc().create(&door, offer).await, Err(WhepError::NotLive)));
+    let other = "other".parse().unwrap();
+    assert!(matches!(live.rtc().create(&other, offer).await, Err(WhepError::UnknownCamera)));
+    live.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn chromiums_offer_is_answered_and_a_session_ends_once() {
+    let live = start("test:320x180").await;
+    wait_for(&live, CameraState::is_live).await;
+    let door = "door".parse().unwrap();
+    let created = live.rtc().create(&door, include_bytes!("chromium_offer.sdp")).await.unwrap();
+    assert!(created.answer.contains("a=setup:passive"));
+    assert!(live.rtc().delete(&door, created.secret.clone()).await);
+    assert!(!live.rtc().delete(&door, created.secret).await);
+    live.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn probe_tells_what_a_camera_offers() {
+    let server = RtspServer::start(0, &["--gop", "30"]);
+    let SourceUrl::Rtsp(url) = server.url().parse().unwrap() else { unreachable!() };
+    let report = media::probe::probe(&url).await.unwrap();
+    assert_eq!(report.tracks[0].media, "video");
+    assert_eq!(report.tracks[0].codec, "h264");
+    let video = report.video.unwrap();
+    assert_eq!((video.width_px, video.height_px), (320, 180));
+    assert!((29.0..31.0).contains(&report.fps), "{} fps", report.fps);
+    let interval = report.key_frame_interval.unwrap().as_secs_f64();
+    assert!((0.9..1.1).contains(&interval), "{interval} s");
+    assert_eq!(report.lost_packets, 0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_camera_with_a_password_takes_the_right_one_only() {
+    let server = RtspServer::start(0, &["--user", "ad min", "--password", "s3cr:t"]);
+    let probe = async |user_info: &str| {
+        let url = server.url().replace("rtsp://", &format!("rtsp://{user_info}"));
+        let SourceUrl::Rtsp(url) = url.parse().unwrap() else { unreachable!() };
+        media::probe::probe(&url).await
+    };
+    assert!(matches!(probe("").await, Err(SourceError::Unauthorized)));
+    assert!(matches!(probe("ad%20min:wrong@").await, Err(SourceError::Unauthorized)));
+    probe("ad%20min:s3cr%3At@").await.unwrap();
+}
