@@ -187,7 +187,7 @@ impl Canvas {
             scale: (height / 180).min(width / 320).max(1),
         };
         canvas.yuv[..width * height].fill(PANEL.y);
-        let bars_height = height * 6 / 10;
+        let bars_height = height * 4 / 10;
         for (index, bar) in BARS.into_iter().enumerate() {
             let (left, right) = (index * width / BARS.len(), (index + 1) * width / BARS.len());
             canvas.fill(left, 0, right - left, bars_height, bar);
@@ -203,14 +203,14 @@ impl Canvas {
     fn draw(&mut self, frame: u64, now: Timestamp) {
         self.yuv.copy_from_slice(&self.background);
         let scale = self.scale;
-        let y = self.height * 6 / 10 + 24 * scale;
+        let y = self.height * 4 / 10 + 24 * scale;
         self.text(8 * scale, y, 2, &now.strftime("%H:%M:%S%.3f UTC").to_string());
         self.text(8 * scale, y + 22 * scale, 2, &format!("frame {frame}"));
         // A marker that crosses the picture in two seconds makes a stutter visible.
         let side = 12 * scale;
         let phase = frame as usize % (2 * FPS as usize);
         let x = (self.width - side) * phase / (2 * FPS as usize - 1);
-        let bars_height = self.height * 6 / 10;
+        let bars_height = self.height * 4 / 10;
         self.fill(x & !1, (bars_height - side) & !1, side & !1, side & !1, MARKER);
     }
 

@@ -2,6 +2,8 @@
 //!
 //! Source: draft-ietf-wish-whep §4
 
+use std::rc::Rc;
+
 use domain::CameraId;
 use js_sys::Reflect;
 use wasm_bindgen::{JsCast, JsValue};
@@ -28,29 +30,34 @@ pub(super) enum Link {
 /// A session; ends it when dropped.
 #[derive(Debug)]
 pub(super) struct Session {
-    connection: Connection,
+    /// Present until it is dropped.
+    connection: Option<Connection>,
     /// Secret: who knows it can end the session.
     resource: Option<String>,
 }
 
-/// A peer connection, closed when dropped.
+/// A peer connection whose end is listened for.
 #[derive(Debug)]
 struct Connection {
-    peer: RtcPeerConnection,
+    peer: Rc<Peer>,
     video: RtcRtpTransceiver,
     _on_state: Listener,
 }
 
-impl Drop for Connection {
+/// Closed when its last owner is gone.
+#[derive(Debug)]
+struct Peer(RtcPeerConnection);
+
+impl Drop for Peer {
     fn drop(&mut self) {
-        self.peer.close();
+        self.0.close();
     }
 }
 
 impl Drop for Session {
     fn drop(&mut self) {
         if let Some(resource) = self.resource.take() {
-            delete(&resource);
+            delete(&resource, Rc::clone(&self.connection.peer));
         }
     }
 }
@@ -71,11 +78,12 @@ impl Session {
             return Err(refusal(&response));
         }
         // From here on there is something to delete.
-        let session = Self { connection, resource: resource(&response) };
+        let peer = connection.peer.clone();
+        let session = Self { connection: Some(connection), resource: resource(&response) };
         let answer = dom::text(&response).await.map_err(|_| Refusal::Unreachable)?;
         let description = RtcSessionDescriptionInit::new(RtcSdpType::Answer);
         description.set_sdp(&answer);
-        JsFuture::from(session.connection.peer.set_remote_description(&description))
+        JsFuture::from(session.connection.peer.0.set_remote_description(&description))
             .await
             .map_err(|_| Refusal::Failed)?;
         Ok(session)
@@ -84,13 +92,13 @@ impl Session {
     /// What it receives.
     pub(super) fn stream(&self) -> Option<MediaStream> {
         let stream = MediaStream::new().ok()?;
-        stream.add_track(&self.connection.video.receiver().track());
+        stream.add_track(&self.connection.as_ref()?.video.receiver().track());
         Some(stream)
     }
 
     /// The peer connection whose counters [`read_counters`] reads.
     pub(super) fn peer(&self) -> RtcPeerConnection {
-        self.connection.peer.clone()
+        self.connection.peer.0.clone()
     }
 }
 
@@ -112,15 +120,15 @@ impl Connection {
                 _ => {}
             }
         });
-        Ok(Self { peer, video, _on_state: on_state })
+        Ok(Self { peer: Rc::new(Peer(peer)), video, _on_state: on_state })
     }
 
     async fn offer(&self) -> Result<String, JsValue> {
-        let offer = JsFuture::from(self.peer.create_offer()).await?;
+        let offer = JsFuture::from(self.peer.0.create_offer()).await?;
         let offer: RtcSessionDescriptionInit = offer.unchecked_into();
-        JsFuture::from(self.peer.set_local_description(&offer)).await?;
+        JsFuture::from(self.peer.0.set_local_description(&offer)).await?;
         self.gathered().await?;
-        let local = Reflect::get(&self.peer, &"localDescription".into())?;
+        let local = Reflect::get(&self.peer.0, &"localDescription".into())?;
         Reflect::get(&local, &"sdp".into())?
             .as_string()
             .ok_or_else(|| JsValue::from_str("no local description"))
@@ -130,16 +138,16 @@ impl Connection {
     async fn gathered(&self) -> Result<(), JsValue> {
         let mut on_change = None;
         let done = js_sys::Promise::new(&mut |resolve, _reject| {
-            let peer = self.peer.clone();
+            let peer = self.peer.0.clone();
             let gathered = resolve.clone();
-            on_change = Some(Listener::new(&self.peer, "icegatheringstatechange", move |_| {
+            on_change = Some(Listener::new(&self.peer.0, "icegatheringstatechange", move |_| {
                 if peer.ice_gathering_state() == RtcIceGatheringState::Complete {
                     let _ = gathered.call0(&JsValue::NULL);
                 }
             }));
             let timer = dom::window()
                 .set_timeout_with_callback_and_timeout_and_arguments_0(&resolve, GATHERING_MS);
-            let complete = self.peer.ice_gathering_state() == RtcIceGatheringState::Complete;
+            let complete = self.peer.0.ice_gathering_state() == RtcIceGatheringState::Complete;
             if complete || timer.is_err() {
                 let _ = resolve.call0(&JsValue::NULL);
             }
@@ -182,7 +190,10 @@ fn resource(response: &Response) -> Option<String> {
 }
 
 /// Ends a session; goes out even when the page is being left.
-fn delete(resource: &str) {
+///
+/// The connection is closed only after: closing it says goodbye to the server by itself, which
+/// would forget the session before the request comes, and answer 404.
+fn delete(connection: Connection, resource: &str) {
     let init = dom::request("DELETE");
     // web-sys has no setter for `keepalive`.
     let _ = Reflect::set(&init, &"keepalive".into(), &JsValue::TRUE);
@@ -190,6 +201,7 @@ fn delete(resource: &str) {
     leptos::task::spawn_local(async move {
         // A session that is not deleted ends by itself when its viewer falls silent.
         let _ = JsFuture::from(sent).await;
+        drop(connection);
     });
 }
 
