@@ -170,7 +170,7 @@ impl Tile {
 
     /// Reads the receiver's counters, which also tell of pictures that are decoded unseen.
     pub(super) fn read_counters(self: &Rc<Self>) {
-        let Some(peer) = self.session.borrow().as_ref().and_then(Session::peer) else { return };
+        let Some(peer) = self.session.borrow().as_ref().map(Session::peer) else { return };
         let attempt = self.attempt.get();
         let weak = Rc::downgrade(self);
         leptos::task::spawn_local(async move {

@@ -30,8 +30,7 @@ pub(super) enum Link {
 /// A session; ends it when dropped.
 #[derive(Debug)]
 pub(super) struct Session {
-    /// Present until it is dropped.
-    connection: Option<Connection>,
+    connection: Connection,
     /// Secret: who knows it can end the session.
     resource: Option<String>,
 }
@@ -78,8 +77,7 @@ impl Session {
             return Err(refusal(&response));
         }
         // From here on there is something to delete.
-        let peer = connection.peer.clone();
-        let session = Self { connection: Some(connection), resource: resource(&response) };
+        let session = Self { connection, resource: resource(&response) };
         let answer = dom::text(&response).await.map_err(|_| Refusal::Unreachable)?;
         let description = RtcSessionDescriptionInit::new(RtcSdpType::Answer);
         description.set_sdp(&answer);
@@ -92,7 +90,7 @@ impl Session {
     /// What it receives.
     pub(super) fn stream(&self) -> Option<MediaStream> {
         let stream = MediaStream::new().ok()?;
-        stream.add_track(&self.connection.as_ref()?.video.receiver().track());
+        stream.add_track(&self.connection.video.receiver().track());
         Some(stream)
     }
 
@@ -193,7 +191,7 @@ fn resource(response: &Response) -> Option<String> {
 ///
 /// The connection is closed only after: closing it says goodbye to the server by itself, which
 /// would forget the session before the request comes, and answer 404.
-fn delete(connection: Connection, resource: &str) {
+fn delete(resource: &str, peer: Rc<Peer>) {
     let init = dom::request("DELETE");
     // web-sys has no setter for `keepalive`.
     let _ = Reflect::set(&init, &"keepalive".into(), &JsValue::TRUE);
@@ -201,7 +199,7 @@ fn delete(connection: Connection, resource: &str) {
     leptos::task::spawn_local(async move {
         // A session that is not deleted ends by itself when its viewer falls silent.
         let _ = JsFuture::from(sent).await;
-        drop(connection);
+        drop(peer);
     });
 }
 
