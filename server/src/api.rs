@@ -5,12 +5,20 @@ pub(crate) mod cameras;
 pub(crate) mod health;
 pub(crate) mod whep;
 
-use app::ssr::Viewer;
-use axum::http::Uri;
+use axum::{
+    extract::Request,
+    http::{HeaderMap, header},
+};
 
 use crate::error::Problem;
 
-/// Anything that no route answers.
-pub(crate) async fn not_found(_viewer: Viewer, uri: Uri) -> Problem {
-    Problem::not_found(format!("there is nothing at {}", uri.path()))
+/// Whether the caller is a browser that navigates.
+pub(crate) fn wants_page(headers: &HeaderMap) -> bool {
+    let accept = headers.get(header::ACCEPT).and_then(|accept| accept.to_str().ok());
+    accept.is_some_and(|accept| accept.contains("text/html"))
+}
+
+/// Anything that no route answers. Runs behind [`crate::auth`] like the routes do.
+pub(crate) fn not_found(request: &Request) -> Problem {
+    Problem::not_found(format!("there is nothing at {}", request.uri().path()))
 }

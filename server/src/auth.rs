@@ -148,12 +148,8 @@ pub(crate) async fn require_access(
 fn refuse(refused: Refused, request: &Request) -> Response {
     match refused {
         Refused::NoToken => {
-            let wants_page = request.method() == Method::GET
-                && request
-                    .headers()
-                    .get(header::ACCEPT)
-                    .and_then(|accept| accept.to_str().ok())
-                    .is_some_and(|accept| accept.contains("text/html"));
+            let wants_page =
+                request.method() == Method::GET && crate::api::wants_page(request.headers());
             if wants_page {
                 let path = request.uri().path_and_query().map_or("/", |path| path.as_str());
                 let next = percent_encoding::utf8_percent_encode(path, percent_encoding::NON_ALPHANUMERIC);

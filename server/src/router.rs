@@ -3,8 +3,9 @@
 use app::{App, shell};
 use axum::{
     Router,
-    extract::DefaultBodyLimit,
+    extract::{DefaultBodyLimit, Request},
     middleware::{from_fn, from_fn_with_state},
+    response::IntoResponse as _,
     routing::{get, post},
 };
 use leptos_axum::{LeptosRoutes as _, generate_route_list};
@@ -57,13 +58,31 @@ pub fn router(state: AppState) -> Router {
     let thumbs =
         Router::new().route("/assets/thumbs/{name}", get(thumbs::show)).layer(keep(thumbnail));
 
+    let page_not_found = {
+        let backend = state.backend.clone();
+        let options = state.leptos.clone();
+        leptos_axum::render_app_async_with_context(
+            move || leptos::context::provide_context(backend.clone()),
+            move || shell(options.clone()),
+        )
+    };
+    let not_found = move |request: Request| {
+        let page = page_not_found.clone();
+        async move {
+            match api::wants_page(request.headers()) {
+                true => page(request).await,
+                false => api::not_found(&request).into_response(),
+            }
+        }
+    };
+
     let guarded = pages
         .merge(api)
+        .fallback(not_found)
         .layer(CompressionLayer::new())
         .merge(whep)
         .layer(keep(NoStore))
         .merge(thumbs)
-        .fallback(api::not_found)
         .layer(from_fn_with_state(state.auth.clone(), auth::require_access));
 
     let pkg =

@@ -4,6 +4,9 @@ use std::collections::VecDeque;
 
 /// Frame rates are over this long.
 const WINDOW_MS: f64 = 1_000.0;
+/// A new stream begins with the frames since its key frame, all at once; the browser shows few of them,
+/// and means to.
+const CATCH_UP_MS: f64 = 500.0;
 
 /// Frames shown by one tile, over all its connections.
 #[derive(Clone, Debug, Default)]
@@ -12,6 +15,8 @@ pub struct FrameMeter {
     missed: u64,
     /// The browser's own count at the last callback; it begins anew with every stream.
     last_count: Option<u64>,
+    /// When the first frame of this stream was shown.
+    stream_began_ms: f64,
     gap_is_known: bool,
     /// (time, `presented` then), oldest first, about one window long.
     recent: VecDeque<(f64, u64)>,
@@ -24,9 +29,13 @@ impl FrameMeter {
             Some(last) if count > last => count - last,
             Some(last) if count == last => 0,
             // The first frame seen of a stream, or the count began anew.
-            _ => 1,
+            _ => {
+                self.stream_began_ms = now_ms;
+                1
+            }
         };
-        if step > 1 && !self.gap_is_known {
+        let is_catching_up = now_ms - self.stream_began_ms < CATCH_UP_MS;
+        if step > 1 && !self.gap_is_known && !is_catching_up {
             self.missed += step - 1;
         }
         self.gap_is_known = false;
@@ -87,9 +96,18 @@ mod tests {
     fn gap_in_the_browsers_count_is_missed_frames() {
         let mut meter = FrameMeter::default();
         for (n, count) in [1, 2, 5, 6].into_iter().enumerate() {
-            meter.on_frame(n as f64, count);
+            meter.on_frame(n as f64 * 1_000.0, count);
         }
         assert_eq!((meter.presented(), meter.missed()), (6, 2));
+    }
+
+    #[test]
+    fn frames_skipped_while_a_stream_catches_up_are_not_missed() {
+        let mut meter = FrameMeter::default();
+        meter.on_frame(0.0, 1);
+        meter.on_frame(40.0, 30);
+        meter.on_frame(600.0, 33);
+        assert_eq!((meter.presented(), meter.missed()), (33, 2));
     }
 
     #[test]
