@@ -46,7 +46,12 @@ impl axum::response::IntoResponse for AccessDenied {
             Self::Unauthenticated => (StatusCode::UNAUTHORIZED, "log in first"),
             Self::Forbidden => (StatusCode::FORBIDDEN, "your role does not allow this"),
         };
-        (status, text).into_response()
+        let title = status.canonical_reason().unwrap_or("Error");
+        let body = format!(
+            r#"{{"type":"about:blank","title":"{title}","status":{},"detail":"{text}"}}"#,
+            status.as_u16()
+        );
+        (status, [(http::header::CONTENT_TYPE, "application/problem+json")], body).into_response()
     }
 }
 

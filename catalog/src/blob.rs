@@ -69,6 +69,8 @@ pub struct ListedObject {
 pub struct ListPage {
     /// Objects whose keys are [`BlobKey`]s; others are left out.
     pub objects: Vec<ListedObject>,
+    /// Folders that this process may not read, each ending in a slash; what is in them is left out.
+    pub unreadable: Vec<String>,
     /// `start_after` of the next page; `None` on the last one.
     pub next: Option<String>,
 }

@@ -62,6 +62,10 @@ pub async fn scan_store(catalog: &Catalog, store: &BlobStore) -> Result<ScanSumm
     let mut start_after = None;
     loop {
         let page = store.list("", start_after.as_deref(), LIST_LIMIT_MAX).await?;
+        summary.failed.extend(page.unreadable.into_iter().map(|folder| FailedObject {
+            key: folder,
+            reason: "This process may not read the folder.".to_owned(),
+        }));
         for object in page.objects.iter().filter(|object| !keys::is_own(object.key.as_str())) {
             match scan_object(catalog, store, object).await {
                 Ok(Outcome::Registered) => summary.registered += 1,

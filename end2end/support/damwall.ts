@@ -6,7 +6,7 @@ import { join, resolve } from "node:path";
 
 import { Running } from "./process";
 
-const PROGRAM = process.env.DAMWALL_BIN ?? resolve(__dirname, "../../target/debug/damwall");
+const PROGRAM = process.env.DAMWALL_TEST_BIN ?? resolve(__dirname, "../../target/debug/damwall");
 
 export interface AssetRow {
   id: string;

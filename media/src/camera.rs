@@ -106,12 +106,13 @@ impl fmt::Display for SourceUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Rtsp(RtspUrl { url, .. }) => {
-                // The query may hold a password too (`?user=…&password=…` is common).
-                let mut shown = url.clone();
-                if shown.query().is_some() {
-                    shown.set_query(Some("…"));
-                }
-                write!(f, "{shown}")
+                // Path and query may hold a password too: `/user=admin_password=…` and
+                // `?user=…&password=…` are common with recorders.
+                let host = url.host_str().unwrap_or_default();
+                let has_more = url.path().len() > 1 || url.query().is_some();
+                write!(f, "rtsp://{host}")?;
+                url.port().map_or(Ok(()), |port| write!(f, ":{port}"))?;
+                f.write_str(if has_more { "/…" } else { "" })
             }
             Self::Test { width_px, height_px } => write!(f, "test:{width_px}x{height_px}"),
         }
@@ -139,8 +140,11 @@ mod tests {
     #[test]
     fn credentials_never_show() {
         let source: SourceUrl =
-            "rtsp://adm%40in:s3cret@10.0.0.8:554/h264?user=a&password=s3cret".parse().unwrap();
+            "rtsp://adm%40in:s3cret@10.0.0.8:8554/pw=s3cret?user=a&password=s3cret"
+                .parse()
+                .unwrap();
         assert!(!format!("{source} {source:?}").contains("s3cret"));
+        assert_eq!(source.to_string(), "rtsp://10.0.0.8:8554/…");
         let SourceUrl::Rtsp(rtsp) = source else { panic!("rtsp") };
         assert_eq!(rtsp.credentials, Some(("adm@in".into(), "s3cret".into())));
         assert!(rtsp.url.as_str().contains("password=s3cret"), "the camera still gets its query");

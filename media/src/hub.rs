@@ -102,7 +102,7 @@ impl Feed {
         self.ring().profile = Some(profile);
     }
 
-    /// `profile_idc` and `constraint_flags` of the newest SPS.
+    /// `profile_idc` and `constraint_flags` of the newest SPS; `None` while the camera is not live.
     pub fn profile(&self) -> Option<[u8; 2]> {
         self.ring().profile
     }
@@ -110,6 +110,7 @@ impl Feed {
     /// The camera was lost: what is in the ring is the past and is not shown to new viewers.
     pub fn clear(&self) {
         let mut ring = self.ring();
+        ring.profile = None;
         while !ring.units.is_empty() {
             ring.drop_first();
         }
@@ -281,7 +282,9 @@ mod tests {
         let (feed, mut cursor) = feed();
         feed.publish(unit(0, true, 10));
         feed.publish(unit(1, false, 10));
+        feed.set_profile([0x42, 0]);
         feed.clear();
+        assert_eq!(feed.profile(), None, "a new viewer is told to come later");
         assert_eq!(cursor.try_next(), Read::Empty);
         assert!(feed.subscribe(Arc::new(Notify::new())).gop_so_far().is_empty());
         feed.publish(unit(2, true, 10));

@@ -14,6 +14,7 @@ use tracing::{info, warn};
 use crate::{
     camera::{CameraConfig, SourceUrl},
     hub::Feed,
+    ingest::rtsp::RtspSessions,
     sansio::{
         access_unit::AccessUnit, assemble::Assembled, backoff::Backoff, h264::ParameterSets,
         timeline::Timeline,
@@ -25,6 +26,8 @@ pub mod test_pattern;
 
 /// Without a picture for this long a camera counts as lost.
 pub const SILENCE_TIMEOUT: Duration = Duration::from_secs(3);
+/// For telling a camera at the end that its session is over.
+const STOP_TEARDOWN_TIMEOUT: Duration = Duration::from_secs(4);
 
 /// Why a camera stopped. `Display` is for people and carries no address and no credentials.
 #[derive(Debug, thiserror::Error)]
@@ -50,6 +53,9 @@ pub enum SourceError {
     /// No H.264 among its tracks.
     #[error("no H.264 video; the camera offers {0}")]
     NoH264(String),
+    /// The SPS cannot be read.
+    #[error("the camera's H.264 parameter sets cannot be read")]
+    BadParameterSets,
     /// Packets stopped.
     #[error("no picture for 3 seconds")]
     Silent,
@@ -126,9 +132,17 @@ impl<'a> Publisher<'a> {
     }
 
     /// Publishes one access unit; `parameter_sets` are those in force for it.
-    pub fn publish(&mut self, unit: Assembled, parameter_sets: &ParameterSets, now: Instant) {
+    ///
+    /// # Errors
+    /// [`SourceError::BadParameterSets`]: no decoder could show this camera.
+    pub fn publish(
+        &mut self,
+        unit: Assembled,
+        parameter_sets: &ParameterSets,
+        now: Instant,
+    ) -> Result<(), SourceError> {
         if unit.is_key {
-            self.learn(parameter_sets);
+            self.learn(parameter_sets)?;
         }
         let time_90k = self.timeline.place(unit.timestamp_90k, now);
         let unit = AccessUnit { time_90k, is_key: unit.is_key, payloads: unit.payloads };
@@ -150,10 +164,11 @@ impl<'a> Publisher<'a> {
             self.window = Window { since: now, frames: 0, len_bytes: 0 };
             self.has_published = true;
         }
+        Ok(())
     }
 
-    fn learn(&mut self, parameter_sets: &ParameterSets) {
-        let Ok(video) = parameter_sets.video_parameters() else { return };
+    fn learn(&mut self, parameter_sets: &ParameterSets) -> Result<(), SourceError> {
+        let video = parameter_sets.video_parameters().map_err(|_| SourceError::BadParameterSets)?;
         if let Some([_, profile_idc, constraint_flags, ..]) = parameter_sets.sps.as_deref() {
             self.camera.feed.set_profile([*profile_idc, *constraint_flags]);
         }
@@ -166,6 +181,7 @@ impl<'a> Publisher<'a> {
             );
             self.video = Some(video);
         }
+        Ok(())
     }
 }
 
@@ -175,16 +191,20 @@ pub async fn supervise(camera: Arc<Camera>, token: CancellationToken) {
     let mut backoff = Backoff::default();
     let mut timeline = Timeline::default();
     let mut last_reason = None;
+    let rtsp = RtspSessions::default();
     loop {
         timeline.reconnected();
         let mut publisher = Publisher::new(&camera, &mut timeline);
         let ended = tokio::select! {
             biased;
             () = token.cancelled() => None,
-            error = run_once(&camera.config.source, &mut publisher) => Some(error),
+            error = run_once(&camera.config.source, &mut publisher, &rtsp) => Some(error),
         };
         let has_published = publisher.has_published;
-        let Some(error) = ended else { return };
+        let Some(error) = ended else {
+            rtsp.wait_for_teardown(STOP_TEARDOWN_TIMEOUT).await;
+            return;
+        };
         if has_published {
             backoff.reset();
             last_reason = None;
@@ -210,9 +230,13 @@ pub async fn supervise(camera: Arc<Camera>, token: CancellationToken) {
 }
 
 /// Publishes until the source fails; there is no other way to end.
-async fn run_once(source: &SourceUrl, publisher: &mut Publisher<'_>) -> SourceError {
+async fn run_once(
+    source: &SourceUrl,
+    publisher: &mut Publisher<'_>,
+    rtsp: &RtspSessions,
+) -> SourceError {
     let ended = match source {
-        SourceUrl::Rtsp(url) => rtsp::run(url, publisher).await,
+        SourceUrl::Rtsp(url) => rtsp::run(url, publisher, rtsp).await,
         SourceUrl::Test { width_px, height_px } => {
             test_pattern::run(*width_px, *height_px, publisher).await
         }

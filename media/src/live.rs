@@ -43,9 +43,27 @@ pub struct LiveConfig {
 pub struct Live {
     rtc: RtcHandle,
     statuses: watch::Receiver<Arc<[CameraStatus]>>,
-    egress: CancellationToken,
-    ingress: CancellationToken,
-    tasks: TaskTracker,
+    viewers: Tasks,
+    cameras: Tasks,
+}
+
+/// Tasks that end on one token.
+#[derive(Debug, Default)]
+struct Tasks {
+    token: CancellationToken,
+    tracker: TaskTracker,
+}
+
+impl Tasks {
+    /// Ends them; `what` is for the log.
+    async fn stop(&self, what: &str) {
+        self.token.cancel();
+        self.tracker.close();
+        match timeout(STOP_TIMEOUT, self.tracker.wait()).await {
+            Ok(()) => info!("{what} closed"),
+            Err(_) => warn!("{what} did not close in 5 s; going on without them"),
+        }
+    }
 }
 
 impl Live {
@@ -55,15 +73,14 @@ impl Live {
     /// When the UDP port cannot be had.
     pub async fn start(config: LiveConfig, runtime: &Handle) -> Result<Self, RtcStartError> {
         let hub = Arc::new(Hub::default());
-        let (egress, ingress) = (CancellationToken::new(), CancellationToken::new());
-        let tasks = TaskTracker::new();
+        let (viewer_tasks, camera_tasks) = (Tasks::default(), Tasks::default());
 
         let bind_hub = hub.clone();
         let bound = runtime
             .spawn(async move { rtc::bind(bind_hub, config.udp_addr, &config.announced).await })
             .await;
         let (rtc, rtc_loop) = bound.expect("binding a socket does not panic")?;
-        tasks.spawn_on(rtc_loop.run(egress.clone()), runtime);
+        viewer_tasks.tracker.spawn_on(rtc_loop.run(viewer_tasks.token.clone()), runtime);
 
         let cameras: Vec<Arc<Camera>> = config
             .cameras
@@ -76,11 +93,13 @@ impl Live {
         for camera in &cameras {
             let id = &camera.config.id;
             info!(camera.id = %id, source = %camera.config.source, "camera {id}: {}", camera.config.source);
-            tasks.spawn_on(ingest::supervise(camera.clone(), ingress.clone()), runtime);
+            let supervise = ingest::supervise(camera.clone(), camera_tasks.token.clone());
+            camera_tasks.tracker.spawn_on(supervise, runtime);
         }
         let (sender, statuses) = watch::channel(list(&cameras));
-        tasks.spawn_on(report(cameras, sender, egress.clone()), runtime);
-        Ok(Self { rtc, statuses, egress, ingress, tasks })
+        let report = report(cameras, sender, camera_tasks.token.clone());
+        camera_tasks.tracker.spawn_on(report, runtime);
+        Ok(Self { rtc, statuses, viewers: viewer_tasks, cameras: camera_tasks })
     }
 
     /// Makes and ends WHEP sessions.
@@ -93,15 +112,14 @@ impl Live {
         self.statuses.clone()
     }
 
-    /// Closes sessions, then cameras.
-    pub async fn stop(self) {
-        self.egress.cancel();
-        self.ingress.cancel();
-        self.tasks.close();
-        if timeout(STOP_TIMEOUT, self.tasks.wait()).await.is_err() {
-            warn!("live plane did not stop in 5 s; going on without it");
-        }
-        info!("cameras and viewers closed");
+    /// Says goodbye to every viewer; no new one is taken after that.
+    pub async fn close_viewers(&self) {
+        self.viewers.stop("viewers").await;
+    }
+
+    /// Ends every camera's session (RTSP TEARDOWN).
+    pub async fn close_cameras(&self) {
+        self.cameras.stop("cameras").await;
     }
 }
 

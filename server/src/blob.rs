@@ -40,11 +40,13 @@ pub(crate) async fn show(
         Err(never) => match never {},
     };
     let mut response = response.map(Body::new).into_response();
+    let keep = if response.status().is_success() { "private, max-age=3600" } else { "no-store" };
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, content_type);
     headers.insert(header::CONTENT_DISPOSITION, disposition);
     headers.insert(header::CONTENT_SECURITY_POLICY, HeaderValue::from_static(POLICY));
-    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("private, max-age=3600"));
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static(keep));
+    headers.insert(header::REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
     headers.insert(HeaderName::from_static("accept-ranges"), HeaderValue::from_static("bytes"));
     Ok(response)
 }

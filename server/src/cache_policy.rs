@@ -62,7 +62,8 @@ pub(crate) async fn security_headers(request: Request, next: Next) -> Response {
     };
     put_default(header::CONTENT_SECURITY_POLICY, STRICT_CSP);
     put_default(header::X_CONTENT_TYPE_OPTIONS, "nosniff");
-    put_default(header::REFERRER_POLICY, "no-referrer");
+    // Not `no-referrer`: browsers would send our own forms with `Origin: null`, which is refused.
+    put_default(header::REFERRER_POLICY, "same-origin");
     put_default(header::X_FRAME_OPTIONS, "DENY");
     put_default(HeaderName::from_static("cross-origin-opener-policy"), "same-origin");
     put_default(HeaderName::from_static("cross-origin-resource-policy"), "same-origin");

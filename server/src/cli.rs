@@ -11,7 +11,7 @@ use clap::{Args, Parser, Subcommand};
 use media::camera::SourceUrl;
 
 use crate::{
-    config::{Config, ConfigError, Overrides},
+    config::{Config, ConfigError, Overrides, env_text},
     serve,
 };
 
@@ -99,7 +99,8 @@ impl ConfigArgs {
     fn load(&self, addr: Option<&str>) -> Result<Config, ConfigError> {
         let overrides =
             Overrides { addr: addr.map(str::to_owned), data_dir: self.data_dir.clone() };
-        Config::load(self.config.as_deref(), &overrides, std::env::vars())
+        let env = env_text(std::env::vars_os())?;
+        Config::load(self.config.as_deref(), &overrides, env.into_iter())
     }
 }
 

@@ -4,6 +4,7 @@
 //! the field and where its value came from, and never repeats a value, which may be a secret.
 
 use std::{
+    ffi::OsString,
     fmt,
     net::{IpAddr, Ipv4Addr, SocketAddr},
     path::{Path, PathBuf},
@@ -240,6 +241,32 @@ pub enum ConfigError {
     },
 }
 
+/// Variables as text. Those that are none of ours may hold anything.
+///
+/// # Errors
+/// When one of ours is not UTF-8.
+pub fn env_text(
+    env: impl Iterator<Item = (OsString, OsString)>,
+) -> Result<Vec<(String, String)>, ConfigError> {
+    let is_ours = |name: &str| {
+        name == "PORT"
+            || name.starts_with("DAMWALL_")
+            || name.starts_with("CAM_RTSP_")
+            || ENV_ALIASES.iter().any(|(alias, ..)| *alias == name)
+    };
+    env.filter_map(|(name, value)| Some((name.into_string().ok()?, value)))
+        .filter(|(name, _)| is_ours(name))
+        .map(|(name, value)| match value.into_string() {
+            Ok(value) => Ok((name, value)),
+            Err(_) => Err(ConfigError::Field {
+                field: name,
+                origin: "environment".into(),
+                reason: "the value is not UTF-8".into(),
+            }),
+        })
+        .collect()
+}
+
 impl Config {
     /// Puts the configuration together.
     ///
@@ -377,6 +404,19 @@ impl Layers {
     fn add_env(&mut self, env: impl Iterator<Item = (String, String)>) -> Result<(), ConfigError> {
         let mut env: Vec<(String, String)> = env.filter(|(_, value)| !value.is_empty()).collect();
         env.sort();
+        for (name, _) in &env {
+            let Some(rest) = name.strip_prefix("DAMWALL_") else { continue };
+            let is_field = ENV_FIELDS
+                .iter()
+                .any(|(section, field)| rest.eq_ignore_ascii_case(&format!("{section}_{field}")));
+            if !is_field && rest != "CONFIG" && !rest.starts_with("TEST_") {
+                return Err(ConfigError::Field {
+                    field: name.clone(),
+                    origin: "environment".into(),
+                    reason: "there is no such setting; see docs/config.md".into(),
+                });
+            }
+        }
         // Aliases first, so that the name of ours wins.
         for (name, value) in &env {
             if let Some((_, section, field)) = ENV_ALIASES.iter().find(|(alias, ..)| alias == name)
@@ -456,12 +496,25 @@ impl Layers {
         let config: Config =
             serde_path_to_error::deserialize(Value::Table(self.table)).map_err(|error| {
                 let field = error.path().to_string();
-                let reason = error.into_inner().message().trim().replace('\n', "; ");
+                let reason = without_value(error.into_inner().message().trim()).replace('\n', "; ");
                 let field = if field == "." { "configuration".to_owned() } else { field };
                 ConfigError::Field { origin: origin_of(&field), field, reason }
             })?;
         config.validate(&origin_of)?;
         Ok(config)
+    }
+}
+
+/// serde's words without the value it quotes, which may be a secret: `invalid type: string "…",
+/// expected u64` becomes `expected u64`.
+fn without_value(message: &str) -> &str {
+    let quotes_value = ["invalid type: ", "invalid value: ", "invalid length ", "unknown variant "]
+        .iter()
+        .any(|start| message.starts_with(start));
+    match message.rfind(", expected ") {
+        Some(at) if quotes_value => &message[at + 2..],
+        _ if quotes_value => "the value is not valid here",
+        _ => message,
     }
 }
 
@@ -518,12 +571,16 @@ impl Config {
             ("store.public_endpoint", &self.store.public_endpoint),
         ];
         for (field, endpoint) in endpoints {
-            let is_http = |text: &String| {
-                url::Url::parse(text)
-                    .is_ok_and(|url| matches!(url.scheme(), "http" | "https") && url.has_host())
+            let is_good = |text: &String| {
+                url::Url::parse(text).is_ok_and(|url| {
+                    let has_credentials = !url.username().is_empty() || url.password().is_some();
+                    matches!(url.scheme(), "http" | "https") && url.has_host() && !has_credentials
+                })
             };
-            if endpoint.as_ref().is_some_and(|text| !is_http(text)) {
-                return Err(error(field, "expected http://host[:port] or https://host[:port]"));
+            if endpoint.as_ref().is_some_and(|text| !is_good(text)) {
+                let reason = "expected http://host[:port] or https://host[:port]; the keys go into \
+                              store.access_key and store.secret_key";
+                return Err(error(field, reason));
             }
         }
         Ok(())
@@ -586,6 +643,30 @@ mod tests {
     }
 
     #[test]
+    fn a_bad_value_is_never_repeated() {
+        for toml in [
+            "[store]\nsecret_key = 987654321\n",
+            "[store]\nkind = \"987654321\"\n",
+            "store = \"secret://key:987654321@h\"\n",
+            "cameras = \"rtsp://u:987654321@h/x, expected y\"\n",
+            "[store]\nendpoint = \"http://user:987654321@h:9000\"\n",
+        ] {
+            let text = message(toml, &[]);
+            assert!(!text.contains("987654321"), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_mistyped_variable_is_an_error_and_foreign_ones_may_hold_anything() {
+        let text = message("", &[("DAMWALL_SERVER_ADR", "x")]);
+        assert!(text.starts_with("DAMWALL_SERVER_ADR"), "{text}");
+        use std::os::unix::ffi::OsStringExt as _;
+        let odd = || OsString::from_vec(vec![0xff]);
+        assert_eq!(env_text([("FOO".into(), odd())].into_iter()), Ok(vec![]));
+        assert!(env_text([("CAM_RTSP_A".into(), odd())].into_iter()).is_err());
+    }
+
+    #[test]
     fn a_bad_camera_url_is_not_repeated() {
         let text = message("", &[("CAM_RTSP_DOOR", "http://admin:s3cret@host/")]);
         assert!(text.contains("CAM_RTSP_DOOR") && !text.contains("s3cret"), "{text}");
@@ -613,7 +694,7 @@ mod tests {
         assert_eq!(config.live.announced_ips.len(), 2);
         let cameras: Vec<_> =
             config.cameras().iter().map(|c| format!("{} {} {}", c.id, c.name, c.source)).collect();
-        assert_eq!(cameras, ["door Door rtsp://10.0.0.2/a", "yard_2 yard_2 rtsp://10.0.0.3/b"]);
+        assert_eq!(cameras, ["door Door rtsp://10.0.0.2/…", "yard_2 yard_2 rtsp://10.0.0.3/…"]);
         assert!(!format!("{config:?} {}", config.summary()).contains("secret\""));
     }
 

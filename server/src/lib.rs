@@ -10,6 +10,7 @@ mod cache_policy;
 pub mod cli;
 pub mod config;
 mod error;
+mod http;
 mod login;
 pub mod router;
 mod secrets;

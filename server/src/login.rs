@@ -1,5 +1,6 @@
 //! The one page that is not an application page: the token goes in, a cookie comes out.
 
+use app::ssr::Viewer;
 use axum::{
     Form,
     extract::{Query, State},
@@ -47,7 +48,11 @@ pub(crate) async fn submit(
     enter(&auth, &form.token, form.next.as_deref(), &headers)
 }
 
-pub(crate) async fn logout(State(auth): State<Auth>, headers: HeaderMap) -> Response {
+pub(crate) async fn logout(
+    _viewer: Viewer,
+    State(auth): State<Auth>,
+    headers: HeaderMap,
+) -> Response {
     ([(header::SET_COOKIE, auth.logout(&headers))], Redirect::to("/login")).into_response()
 }
 

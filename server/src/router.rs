@@ -1,5 +1,7 @@
 //! Every route on one screen, with who may come and how long an answer may be kept.
 
+use std::time::Duration;
+
 use app::{App, shell};
 use axum::{
     Router,
@@ -12,6 +14,7 @@ use leptos_axum::{LeptosRoutes as _, generate_route_list};
 use tower_http::{
     compression::CompressionLayer,
     services::{ServeDir, ServeFile},
+    timeout::RequestBodyTimeoutLayer,
 };
 
 use crate::{
@@ -22,6 +25,8 @@ use crate::{
 
 /// Largest body taken anywhere but where a route says otherwise.
 const BODY_LIMIT_BYTES: usize = 64 << 10;
+/// A body that stalls for longer is given up.
+const BODY_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The whole application.
 pub fn router(state: AppState) -> Router {
@@ -44,7 +49,8 @@ pub fn router(state: AppState) -> Router {
         .route("/api/assets/{id}/download", get(api::assets::download))
         .route("/api/assets/{id}/original", get(api::assets::original))
         .route("/api/cameras", get(api::cameras::list))
-        .route("/readyz", get(api::health::ready));
+        .route("/readyz", get(api::health::ready))
+        .route("/logout", post(login::logout));
     let whep = Router::new()
         .route(
             "/whep/{camera}",
@@ -95,7 +101,6 @@ pub fn router(state: AppState) -> Router {
     let open = Router::new()
         .route("/healthz", get(api::health::alive))
         .route("/login", get(login::show).post(login::submit))
-        .route("/logout", post(login::logout))
         .layer(keep(NoStore))
         .merge(Router::new().route("/blob/{*key}", get(blob::show)))
         .merge(Router::new().nest_service("/pkg", pkg).layer(keep(Immutable)))
@@ -104,6 +109,7 @@ pub fn router(state: AppState) -> Router {
     guarded
         .merge(open)
         .layer(DefaultBodyLimit::max(BODY_LIMIT_BYTES))
+        .layer(RequestBodyTimeoutLayer::new(BODY_TIMEOUT))
         .layer(from_fn(security_headers))
         .layer(from_fn(access_log::log))
         .with_state(state)

@@ -1,9 +1,8 @@
 //! Start and stop, in order. Must not: answer requests or know a protocol.
 
-use std::{fs::File, net::SocketAddr, time::Duration};
+use std::{fs::File, net::SocketAddr, path::Path, time::Duration};
 
 use anyhow::Context as _;
-use axum::serve::ListenerExt as _;
 use catalog::{
     BlobStore, Catalog, ThumbWorker, ThumbWorkerOptions,
     blob::{FolderStore, LinkSecret, S3Config, S3Store},
@@ -22,6 +21,7 @@ use crate::{
     AppState,
     auth::Auth,
     config::{Config, LogFormat, Secret},
+    http,
     router::router,
     secrets, site,
 };
@@ -40,14 +40,19 @@ pub(crate) struct Library {
     pub(crate) store: BlobStore,
 }
 
+fn make_data_dir(config: &Config) -> anyhow::Result<&Path> {
+    let data_dir = &config.server.data_dir;
+    std::fs::create_dir_all(data_dir)
+        .with_context(|| format!("cannot make the data folder {}", data_dir.display()))?;
+    Ok(data_dir)
+}
+
 /// Opens the catalog and the blob store, making them as needed.
 ///
 /// # Errors
 /// When one of them cannot be had; the text says which and why.
 pub(crate) async fn open_library(config: &Config) -> anyhow::Result<Library> {
-    let data_dir = &config.server.data_dir;
-    std::fs::create_dir_all(data_dir)
-        .with_context(|| format!("cannot make the data folder {}", data_dir.display()))?;
+    let data_dir = make_data_dir(config)?;
     let store = if config.is_s3() {
         let expose = |secret: &Option<Secret>| {
             secret.as_ref().map(|s| s.expose().to_owned()).unwrap_or_default()
@@ -60,6 +65,10 @@ pub(crate) async fn open_library(config: &Config) -> anyhow::Result<Library> {
             access_key: expose(&config.store.access_key),
             secret_key: expose(&config.store.secret_key),
         });
+        // Pages are served without a store; what needs it says so when it is asked for.
+        if let Err(cause) = store.ensure_bucket().await {
+            warn!(error = %cause, "the blob store is not ready: {cause}");
+        }
         BlobStore::S3(store)
     } else {
         let secret = secrets::read_or_make(&data_dir.join("link.key"))?;
@@ -108,8 +117,9 @@ fn init_log(config: &Config) {
 async fn serve(config: &Config, live_runtime: &tokio::runtime::Handle) -> anyhow::Result<()> {
     let mut stop = StopSignals::listen()?;
     let leptos = site::find()?;
-    let Library { catalog, store } = open_library(config).await?;
+    // Before the catalog is migrated: that is one process's work.
     let _lock = lock_data_dir(config)?;
+    let Library { catalog, store } = open_library(config).await?;
     let counts = catalog.counts().await?;
     info!(
         assets = counts.assets, data_dir = %config.server.data_dir.display(),
@@ -159,14 +169,8 @@ async fn serve(config: &Config, live_runtime: &tokio::runtime::Handle) -> anyhow
         leptos,
     };
 
-    let listener = listener.tap_io(|stream| {
-        // Without it streamed pages wait 40 ms for an acknowledgement; a failure costs only that.
-        let _ = stream.set_nodelay(true);
-    });
     let http_token = CancellationToken::new();
-    let http = axum::serve(listener, router(state))
-        .with_graceful_shutdown(http_token.clone().cancelled_owned());
-    let http = tokio::spawn(http.into_future());
+    let http = tokio::spawn(http::serve(listener, router(state), http_token.clone()));
     println!("damwall listening on {}", url(local));
 
     stop.wait().await;
@@ -178,17 +182,17 @@ async fn serve(config: &Config, live_runtime: &tokio::runtime::Handle) -> anyhow
     });
     http_token.cancel();
     match timeout(HTTP_STOP_TIMEOUT, http).await {
-        Ok(Ok(Ok(()))) => info!("answers under way have ended"),
-        Ok(Ok(Err(cause))) => error!(error = %cause, "HTTP ended with an error"),
+        Ok(Ok(())) => info!("answers under way have ended"),
         Ok(Err(cause)) => error!(error = %cause, "HTTP task failed"),
         Err(_) => info!("some answers took longer than 3 s and were cut off"),
     }
-    live.stop().await;
+    live.close_viewers().await;
     jobs_token.cancel();
     jobs.close();
     if timeout(JOBS_STOP_TIMEOUT, jobs.wait()).await.is_err() {
         warn!("jobs did not stop in 10 s; they start again at the next start");
     }
+    live.close_cameras().await;
     catalog.close().await;
     info!("catalog closed; goodbye");
     Ok(())
@@ -196,7 +200,7 @@ async fn serve(config: &Config, live_runtime: &tokio::runtime::Handle) -> anyhow
 
 /// Two servers on one data folder would each do the other's jobs.
 fn lock_data_dir(config: &Config) -> anyhow::Result<File> {
-    let path = config.server.data_dir.join("serve.lock");
+    let path = make_data_dir(config)?.join("serve.lock");
     let file = File::create(&path).with_context(|| format!("cannot write {}", path.display()))?;
     file.try_lock().map_err(|_| {
         let data_dir = config.server.data_dir.display();

@@ -53,6 +53,10 @@ pub fn demo(options: &Options) -> Result<()> {
     let mut serve = Command::new(&damwall);
     serve.arg("serve").arg("--config").arg(&config).arg("--data-dir").arg(&data);
     serve.arg("--addr").arg(options.addr.to_string());
+    if options.addr != SocketAddr::from(([127, 0, 0, 1], 3000)) {
+        // Beside a Damwall at the usual place; its UDP port is taken too.
+        serve.env("DAMWALL_LIVE_UDP_ADDR", SocketAddr::new(options.addr.ip(), 0).to_string());
+    }
     if !options.serve {
         say("ready; without --no-serve it would be served now");
         return Ok(());

@@ -22,7 +22,7 @@ pub(super) fn list(
     start_after: Option<&str>,
     limit: usize,
 ) -> io::Result<ListPage> {
-    let mut objects = Vec::new();
+    let (mut objects, mut unreadable) = (Vec::new(), Vec::new());
     // Folders still to be read, the next one last; each with its entries yet to be visited, last first.
     let mut stack = vec![(String::new(), entries_last_first(root)?)];
     while let Some((folder, entries)) = stack.last_mut() {
@@ -36,8 +36,14 @@ pub(super) fn list(
         }
         if entry.is_folder {
             if may_hold(&key, prefix, start_after) {
-                let entries = entries_last_first(&root.join(&key))?;
-                stack.push((key, entries));
+                match entries_last_first(&root.join(&key)) {
+                    Ok(entries) => stack.push((key, entries)),
+                    // Such as `lost+found`: one closed folder must not hide all that follow it.
+                    Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+                        unreadable.push(key);
+                    }
+                    Err(error) => return Err(error),
+                }
             }
             continue;
         }
@@ -49,7 +55,7 @@ pub(super) fn list(
         let Ok(key) = key.parse::<BlobKey>() else { continue };
         if objects.len() == limit {
             let next = objects.last().map(|last: &ListedObject| last.key.to_string());
-            return Ok(ListPage { objects, next });
+            return Ok(ListPage { objects, unreadable, next });
         }
         match fs::symlink_metadata(root.join(key.as_str())) {
             Ok(meta) => objects.push(ListedObject { key, meta: object_meta(&meta) }),
@@ -58,7 +64,7 @@ pub(super) fn list(
             Err(error) => return Err(error),
         }
     }
-    Ok(ListPage { objects, next: None })
+    Ok(ListPage { objects, unreadable, next: None })
 }
 
 /// Whether keys below `folder` (which ends in a slash) can be on the page.

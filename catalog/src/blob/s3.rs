@@ -179,7 +179,7 @@ impl S3Store {
             };
             Some(ListedObject { key, meta })
         });
-        Ok(ListPage { objects: objects.collect(), next })
+        Ok(ListPage { objects: objects.collect(), unreadable: Vec::new(), next })
     }
 
     pub(super) async fn delete(&self, key: &BlobKey) -> Result<(), BlobError> {

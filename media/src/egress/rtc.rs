@@ -36,9 +36,12 @@ use crate::{
 /// Most sessions at once; beyond it new ones are refused with [`WhepError::Full`].
 pub const MAX_SESSIONS: usize = 2000;
 const COMMAND_QUEUE: usize = 64;
-/// Datagrams read with one call.
-const RECV_BATCH: usize = 32;
-const RECV_BUFFER_LEN: usize = 2048;
+/// Buffers read with one call; each may hold many datagrams, which the kernel has put together (GRO).
+const RECV_BATCH: usize = 8;
+const RECV_BUFFER_LEN: usize = 64 << 10;
+/// Most that waits for the kernel to take it. Beyond it the network cannot carry the viewers: all of it
+/// is dropped and everyone goes on at a key frame.
+const MAX_UNSENT_BYTES: usize = 8 << 20;
 const SOCKET_BUFFER_BYTES: usize = 8 << 20;
 
 /// Name of a session in its resource URL. Whoever knows it may end the session: it never goes to a log or
@@ -152,7 +155,7 @@ pub struct RtcLoop {
     by_secret: HashMap<SessionSecret, SessionKey>,
     cameras: HashMap<CameraId, CameraViewers>,
     outbox: Outbox,
-    unsent_batches: u64,
+    failed_sends: u64,
 }
 
 type SessionKey = u64;
@@ -213,7 +216,7 @@ pub async fn bind(
         by_secret: HashMap::new(),
         cameras: HashMap::new(),
         outbox: Outbox::default(),
-        unsent_batches: 0,
+        failed_sends: 0,
     };
     Ok((handle, rtc_loop))
 }
@@ -296,37 +299,32 @@ impl RtcHandle {
     }
 }
 
-/// What woke the loop.
-enum Wake {
-    Stop,
-    Command(Command),
-    Units,
-    Readable,
-    Timer,
-}
-
 impl RtcLoop {
     /// Serves sessions until `token` is cancelled, then says goodbye to each.
     pub async fn run(mut self, token: CancellationToken) {
         let mut buffers = vec![0; RECV_BATCH * RECV_BUFFER_LEN];
         loop {
             let deadline = self.next_timeout();
-            let wake = tokio::select! {
+            let command = tokio::select! {
                 biased;
-                () = token.cancelled() => Wake::Stop,
-                () = self.wake.notified() => Wake::Units,
-                Some(command) = self.commands.recv() => Wake::Command(command),
-                _ = self.socket.readable() => Wake::Readable,
-                () = sleep_until(deadline.into()) => Wake::Timer,
+                () = token.cancelled() => break,
+                () = self.wake.notified() => None,
+                Some(command) = self.commands.recv() => Some(command),
+                _ = self.socket.readable() => None,
+                _ = self.socket.writable(), if !self.outbox.is_empty() => None,
+                () = sleep_until(deadline.into()) => None,
             };
+            // Whatever woke it, each turn looks at everything: no kind of work can starve another.
             let now = Instant::now();
-            match wake {
-                Wake::Stop => break,
-                Wake::Command(command) => self.on_command(now, command),
-                Wake::Units => self.on_units(now),
-                Wake::Readable => self.on_readable(now, &mut buffers),
-                Wake::Timer => {}
+            if let Some(command) = command {
+                self.on_command(now, command);
             }
+            for _ in 0..COMMAND_QUEUE {
+                let Ok(command) = self.commands.try_recv() else { break };
+                self.on_command(now, command);
+            }
+            self.on_readable(now, &mut buffers);
+            self.on_units(now);
             self.on_timers(now);
             self.flush();
         }
@@ -460,6 +458,11 @@ impl RtcLoop {
                     Read::Unit(unit) => unit,
                     Read::Empty => break,
                     Read::Lagged => {
+                        for key in &viewers.viewers {
+                            if let Some(session) = self.sessions.get_mut(key) {
+                                session.whep.restart_at_key();
+                            }
+                        }
                         warn!(camera.id = %camera, "sender fell behind camera {camera}; going on at its newest key frame");
                         continue;
                     }
@@ -516,31 +519,44 @@ impl RtcLoop {
         );
     }
 
-    /// Sends everything that waits. What the kernel does not take now is dropped, never waited for.
+    /// Sends what waits, as far as the kernel takes it now; the rest waits for the socket.
     fn flush(&mut self) {
-        for batch in self.outbox.batches() {
-            let is_single = batch.contents.len() <= batch.segment_len;
-            let max_segments = self.socket_state.max_gso_segments().max(1);
-            for contents in batch.contents.chunks(batch.segment_len * max_segments) {
-                let transmit = Transmit {
-                    destination: batch.to,
-                    ecn: None,
-                    contents,
-                    segment_size: (!is_single).then_some(batch.segment_len),
-                    src_ip: None,
-                };
-                let sent = self.socket.try_io(Interest::WRITABLE, || {
-                    self.socket_state.try_send(UdpSockRef::from(&self.socket), &transmit)
-                });
-                if let Err(error) = sent {
-                    self.unsent_batches += 1;
-                    // One line at 1, 2, 4, 8 …: a full or unreachable network must not fill the disk.
-                    if self.unsent_batches.is_power_of_two() {
-                        warn!(error = %error, unsent_batches = self.unsent_batches, "UDP send failed");
+        let mut sent = 0;
+        for batch in self.outbox.batches(self.socket_state.max_gso_segments()) {
+            let transmit = Transmit {
+                destination: batch.to,
+                ecn: None,
+                contents: batch.contents,
+                segment_size: (batch.count > 1).then_some(batch.segment_len),
+                src_ip: None,
+            };
+            let outcome = self.socket.try_io(Interest::WRITABLE, || {
+                self.socket_state.try_send(UdpSockRef::from(&self.socket), &transmit)
+            });
+            match outcome {
+                Ok(()) => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                // An address that cannot be reached: its viewer will be missed by its checks.
+                Err(error) => {
+                    self.failed_sends += 1;
+                    // One line at 1, 2, 4, 8 …: an unreachable network must not fill the disk.
+                    if self.failed_sends.is_power_of_two() {
+                        warn!(error = %error, failed_sends = self.failed_sends, "UDP send failed");
                     }
                 }
             }
+            sent += batch.count;
         }
-        self.outbox.clear();
+        self.outbox.mark_sent(sent);
+        if self.outbox.len_bytes() > MAX_UNSENT_BYTES {
+            warn!(
+                sessions = self.sessions.len(),
+                "the network does not take what viewers need; going on at the next key frames"
+            );
+            self.outbox.clear();
+            for session in self.sessions.values_mut() {
+                session.whep.restart_at_key();
+            }
+        }
     }
 }

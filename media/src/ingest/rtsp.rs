@@ -26,8 +26,8 @@ use crate::{
 
 /// For connecting, and again for each request.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(8);
-/// For telling the camera that its session is over.
-const TEARDOWN_TIMEOUT: Duration = Duration::from_secs(5);
+/// For the end of the last session, before a new one is asked for.
+const RETRY_TEARDOWN_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// A connected camera whose video has begun to play.
 pub(crate) struct Playback {
@@ -36,37 +36,35 @@ pub(crate) struct Playback {
     stream_index: usize,
 }
 
+/// The RTSP sessions of one camera, until the camera knows that they are over.
+#[derive(Default)]
+pub(super) struct RtspSessions(Arc<SessionGroup>);
+
+impl RtspSessions {
+    /// Waits until the sessions that were dropped are torn down, within bounds.
+    pub(super) async fn wait_for_teardown(&self, patience: Duration) {
+        // A camera that does not answer its TEARDOWN times the session out by itself.
+        let _ = timeout(patience, self.0.await_teardown()).await;
+    }
+}
+
 /// Runs one connection; gives why it ended.
 pub(super) async fn run(
     url: &RtspUrl,
     publisher: &mut Publisher<'_>,
+    sessions: &RtspSessions,
 ) -> Result<Infallible, SourceError> {
-    let group = Arc::new(SessionGroup::default());
-    // Declared before the connection so that, whether it fails or is cancelled, TEARDOWN is waited for
-    // by the task below after the connection was dropped.
-    let _teardown = TeardownOnDrop(group.clone());
-    let mut playback = connect(url, group).await?;
+    // Cameras with few session slots refuse a new one while they keep the old.
+    sessions.wait_for_teardown(RETRY_TEARDOWN_TIMEOUT).await;
+    let mut playback = connect(url, sessions.0.clone()).await?;
     loop {
         let packet = timeout(SILENCE_TIMEOUT, playback.next_packet())
             .await
             .map_err(|_| SourceError::Silent)??;
         let now = Instant::now();
         for unit in playback.assembler.push(packet).into_iter().flatten() {
-            publisher.publish(unit, playback.assembler.parameter_sets(), now);
+            publisher.publish(unit, playback.assembler.parameter_sets(), now)?;
         }
-    }
-}
-
-/// Keeps retina's background TEARDOWN alive for a bounded time after the session was dropped.
-struct TeardownOnDrop(Arc<SessionGroup>);
-
-impl Drop for TeardownOnDrop {
-    fn drop(&mut self) {
-        let group = self.0.clone();
-        tokio::spawn(async move {
-            // A camera that does not answer its TEARDOWN times the session out by itself.
-            let _ = timeout(TEARDOWN_TIMEOUT, group.await_teardown()).await;
-        });
     }
 }
 

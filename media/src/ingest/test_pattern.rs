@@ -116,7 +116,7 @@ async fn publish(
         stream.push(&buffer[..len]).map_err(|error| SourceError::Ffmpeg(error.to_string()))?;
         while let Some(nals) = stream.next_unit() {
             let unit = assemble(&nals, frame, &mut parameter_sets);
-            publisher.publish(unit, &parameter_sets, Instant::now());
+            publisher.publish(unit, &parameter_sets, Instant::now())?;
             frame += 1;
             patience = SILENCE_TIMEOUT;
         }

@@ -7,11 +7,13 @@ const MAX_SEGMENTS: usize = 64;
 /// Most bytes in one segmented write; an IP datagram's limit with headers to spare.
 const MAX_BATCH_BYTES: usize = 60_000;
 
-/// Datagrams in order, kept in one allocation that is used again.
+/// Datagrams in order, kept in one allocation that is used again; those not sent yet wait at its end.
 #[derive(Debug, Default)]
 pub struct Outbox {
     arena: Vec<u8>,
     datagrams: Vec<(SocketAddr, usize)>,
+    /// Datagrams at the front that have gone out.
+    sent: usize,
 }
 
 /// Datagrams to one address that one segmented write (`UDP_SEGMENT`) can carry.
@@ -23,6 +25,8 @@ pub struct Batch<'a> {
     pub contents: &'a [u8],
     /// Length of each but the last, which may be shorter.
     pub segment_len: usize,
+    /// How many datagrams.
+    pub count: usize,
 }
 
 impl Outbox {
@@ -46,7 +50,20 @@ impl Outbox {
 
     /// Whether nothing waits.
     pub fn is_empty(&self) -> bool {
-        self.datagrams.is_empty()
+        self.sent == self.datagrams.len()
+    }
+
+    /// Bytes kept, those that have gone out included.
+    pub fn len_bytes(&self) -> usize {
+        self.arena.len()
+    }
+
+    /// The next `count` datagrams have gone out.
+    pub fn mark_sent(&mut self, count: usize) {
+        self.sent = (self.sent + count).min(self.datagrams.len());
+        if self.is_empty() {
+            self.clear();
+        }
     }
 
     /// Every datagram by itself.
@@ -55,9 +72,10 @@ impl Outbox {
         starts.zip(&self.datagrams).map(|(start, &(to, end))| (to, &self.arena[start..end]))
     }
 
-    /// The datagrams grouped for segmented writes, order kept.
-    pub fn batches(&self) -> impl Iterator<Item = Batch<'_>> {
-        let mut at = 0;
+    /// The waiting datagrams grouped for segmented writes of at most `max_segments`, order kept.
+    pub fn batches(&self, max_segments: usize) -> impl Iterator<Item = Batch<'_>> {
+        let max_segments = max_segments.clamp(1, MAX_SEGMENTS);
+        let mut at = self.sent;
         std::iter::from_fn(move || {
             let (to, first) = self.range(at)?;
             let segment_len = first.len();
@@ -67,7 +85,7 @@ impl Outbox {
             while let Some((next_to, next)) = self.range(at) {
                 let fits = next_to == to
                     && next.len() <= segment_len
-                    && count < MAX_SEGMENTS
+                    && count < max_segments
                     && next.end - first.start <= MAX_BATCH_BYTES;
                 if !fits {
                     break;
@@ -79,7 +97,7 @@ impl Outbox {
                     break;
                 }
             }
-            Some(Batch { to, contents: &self.arena[first.start..end], segment_len })
+            Some(Batch { to, contents: &self.arena[first.start..end], segment_len, count })
         })
     }
 
@@ -94,6 +112,7 @@ impl Outbox {
         self.arena.clear();
         self.arena.shrink_to(1 << 20);
         self.datagrams.clear();
+        self.sent = 0;
     }
 }
 
@@ -123,24 +142,29 @@ mod tests {
         }
         push(&mut outbox, 2, 12);
         let shapes: Vec<_> =
-            outbox.batches().map(|b| (b.to.port(), b.contents.len(), b.segment_len)).collect();
+            outbox.batches(64).map(|b| (b.to.port(), b.contents.len(), b.segment_len)).collect();
         assert_eq!(shapes, [(1, 24, 10), (1, 10, 10), (1, 12, 12), (2, 12, 12)]);
     }
 
     proptest! {
         #[test]
-        fn batches_carry_exactly_the_datagrams(
-            datagrams in prop::collection::vec((1u16..3, 1usize..1300), 0..300)
+        fn batches_carry_exactly_the_datagrams_that_wait(
+            datagrams in prop::collection::vec((1u16..3, 1usize..1300), 0..300),
+            sent in 0usize..300,
+            max_segments in 0usize..100,
         ) {
             let mut outbox = Outbox::default();
             for &(port, len) in &datagrams {
                 push(&mut outbox, port, len);
             }
+            outbox.mark_sent(sent);
+            let datagrams = datagrams.get(sent..).unwrap_or_default();
             let mut unbatched = Vec::new();
-            for batch in outbox.batches() {
+            for batch in outbox.batches(max_segments) {
                 prop_assert!(batch.contents.len() <= MAX_BATCH_BYTES);
                 let chunks = batch.contents.chunks(batch.segment_len);
-                prop_assert!(chunks.len() <= MAX_SEGMENTS);
+                prop_assert!(chunks.len() <= max_segments.clamp(1, MAX_SEGMENTS));
+                prop_assert_eq!(chunks.len(), batch.count);
                 unbatched.extend(chunks.map(|c| (batch.to.port(), c.len())));
             }
             prop_assert_eq!(unbatched, datagrams);

@@ -6,8 +6,6 @@ use std::{fmt::Write as _, net::SocketAddr};
 
 use sdp_types::{Media, Session};
 
-/// Largest offer read, in bytes; browsers send 2–8 KB.
-pub const MAX_OFFER_BYTES: usize = 64 << 10;
 /// Most media sections read.
 const MAX_SECTIONS: usize = 16;
 

@@ -26,8 +26,8 @@ const CONSENT_TIMEOUT: Duration = Duration::from_secs(30);
 /// for a browser's receive buffer.
 const BURST_BYTES_PER_SEC: u64 = 25_000_000;
 const BURST_TICK: Duration = Duration::from_millis(2);
-/// Frames waiting in the first burst beyond this mean the peer will never catch up: start over.
-const MAX_BURST_UNITS: usize = 1024;
+/// Live frames that came while the first burst went out; more mean that it never catches up.
+const MAX_WAITING_UNITS: usize = 1024;
 /// Spacing of replayed frames: 1 ms, so that the decoder runs through them without waiting.
 const REPLAY_STEP_90K: u32 = 90;
 
@@ -120,7 +120,7 @@ enum Sender {
     /// Started without a key frame at hand.
     AwaitingKey,
     /// Catching up from the newest key frame, paced.
-    Burst { queue: VecDeque<(Arc<AccessUnit>, u32)>, sent_until: Instant },
+    Burst { queue: VecDeque<(Arc<AccessUnit>, u32)>, max_units: usize, sent_until: Instant },
     /// Each unit goes out as it comes.
     Live,
 }
@@ -279,7 +279,15 @@ impl WhepSession {
                 (unit.clone(), last_timestamp.wrapping_sub(remaining.wrapping_mul(REPLAY_STEP_90K)))
             })
             .collect();
-        self.sender = Sender::Burst { queue, sent_until: now };
+        let max_units = gop.len() + MAX_WAITING_UNITS;
+        self.sender = Sender::Burst { queue, max_units, sent_until: now };
+    }
+
+    /// Units were skipped: what follows cannot be decoded before the next key frame.
+    pub fn restart_at_key(&mut self) {
+        if !matches!(self.sender, Sender::Idle) {
+            self.sender = Sender::AwaitingKey;
+        }
     }
 
     fn timestamp(&self, unit: &AccessUnit) -> u32 {
@@ -301,8 +309,8 @@ impl WhepSession {
                 self.sender = Sender::Live;
                 self.send_unit(unit, timestamp, out)
             }
-            Sender::Burst { queue, .. } => {
-                if queue.len() >= MAX_BURST_UNITS {
+            Sender::Burst { queue, max_units, .. } => {
+                if queue.len() >= *max_units {
                     self.sender = Sender::AwaitingKey;
                     return None;
                 }
@@ -315,7 +323,7 @@ impl WhepSession {
 
     fn send_burst(&mut self, now: Instant, out: &mut Outbox) -> Option<Event> {
         loop {
-            let Sender::Burst { queue, sent_until } = &mut self.sender else { return None };
+            let Sender::Burst { queue, sent_until, .. } = &mut self.sender else { return None };
             // Time that passed unused is not made up for by a larger burst.
             *sent_until = (*sent_until).max(now.checked_sub(BURST_TICK).unwrap_or(now));
             if *sent_until > now {
@@ -628,6 +636,35 @@ mod tests {
         assert!(link.player.received.is_empty());
         link.publish(&unit(3_000, true));
         assert_eq!(link.player.received.len(), 2);
+    }
+
+    #[test]
+    fn after_skipped_units_a_viewer_goes_on_at_the_next_key_frame() {
+        let mut link = Link::new(0);
+        link.connect();
+        link.session.start(link.now, &[unit(0, true)]);
+        for _ in 0..3 {
+            link.step();
+        }
+        assert_eq!(link.player.received.len(), 2);
+        link.session.restart_at_key();
+        link.publish(&unit(3_000, false));
+        assert_eq!(link.player.received.len(), 2);
+        link.publish(&unit(6_000, true));
+        assert_eq!(link.player.received.len(), 4);
+    }
+
+    #[test]
+    fn a_long_gop_is_replayed_whole() {
+        let mut link = Link::new(0);
+        link.connect();
+        let gop: Vec<_> = (0..2_000).map(|n| unit(n * 3_000, n == 0)).collect();
+        link.session.start(link.now, &gop);
+        link.publish(&unit(2_000 * 3_000, false));
+        for _ in 0..40 {
+            link.step();
+        }
+        assert_eq!(link.player.received.len(), 2_001 * 2);
     }
 
     #[test]

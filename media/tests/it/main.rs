@@ -55,10 +55,14 @@ async fn a_camera_switched_off_and_on_again_comes_back_by_itself() {
     let lost = wait_for(&live, |state| matches!(state, CameraState::Lost { .. })).await;
     let CameraState::Lost { reason } = lost.state else { unreachable!() };
     assert!(!reason.contains("127.0.0.1"), "no address in public text: {reason}");
+    let door = "door".parse().unwrap();
+    let offer = include_bytes!("chromium_offer.sdp");
+    assert!(matches!(live.rtc().create(&door, offer).await, Err(WhepError::NotLive)));
 
     let _server = RtspServer::start(port, &[]);
     wait_for(&live, CameraState::is_live).await;
-    live.stop().await;
+    live.close_viewers().await;
+    live.close_cameras().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -68,7 +72,8 @@ async fn the_test_pattern_is_a_camera() {
         wait_for(&live, |state| matches!(state, CameraState::Live { fps, .. } if *fps > 0.0)).await;
     let CameraState::Live { video, .. } = status.state else { unreachable!() };
     assert_eq!((video.width_px, video.height_px), (320, 180));
-    live.stop().await;
+    live.close_viewers().await;
+    live.close_cameras().await;
 }
 
 #[tokio::test]
@@ -82,7 +87,8 @@ async fn a_camera_that_is_not_there_says_why_and_viewers_are_asked_to_come_later
     assert!(matches!(live.rtc().create(&door, offer).await, Err(WhepError::NotLive)));
     let other = "other".parse().unwrap();
     assert!(matches!(live.rtc().create(&other, offer).await, Err(WhepError::UnknownCamera)));
-    live.stop().await;
+    live.close_viewers().await;
+    live.close_cameras().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -94,7 +100,8 @@ async fn chromiums_offer_is_answered_and_a_session_ends_once() {
     assert!(created.answer.contains("a=setup:passive"));
     assert!(live.rtc().delete(&door, created.secret.clone()).await);
     assert!(!live.rtc().delete(&door, created.secret).await);
-    live.stop().await;
+    live.close_viewers().await;
+    live.close_cameras().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

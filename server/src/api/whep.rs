@@ -3,14 +3,14 @@
 use app::ssr::Viewer;
 use axum::{
     body::Bytes,
-    extract::{Path, State},
+    extract::{Path, State, rejection::BytesRejection},
     http::{HeaderMap, HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
 };
 use domain::CameraId;
 use media::{
     egress::rtc::{RtcHandle, SessionSecret, WhepError},
-    sansio::sdp::{MAX_OFFER_BYTES, OfferError},
+    sansio::sdp::OfferError,
 };
 
 use crate::error::Problem;
@@ -23,7 +23,7 @@ pub(crate) async fn create(
     State(rtc): State<RtcHandle>,
     Path(camera): Path<String>,
     headers: HeaderMap,
-    body: Bytes,
+    body: Result<Bytes, BytesRejection>,
 ) -> Result<Response, Problem> {
     let content_type = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
     let mime = content_type.and_then(|value| value.split(';').next()).map(str::trim);
@@ -33,9 +33,8 @@ pub(crate) async fn create(
             "send the offer as application/sdp",
         ));
     }
-    if body.len() > MAX_OFFER_BYTES {
-        return Err(Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "the offer is too large"));
-    }
+    let body =
+        body.map_err(|refused| Problem::new(refused.status(), "the offer cannot be read"))?;
     let camera = parse_camera(&camera)?;
     let created = rtc.create(&camera, &body).await.map_err(problem)?;
     let location = format!("/whep/{camera}/{}", created.secret.expose());

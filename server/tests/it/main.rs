@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
+mod router;
+
 use std::{
     path::Path,
     process::{Command, Output},
