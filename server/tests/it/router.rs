@@ -13,8 +13,12 @@ use catalog::{
 };
 use media::live::{Live, LiveConfig};
 use server::{AppState, auth::Auth, router::router, site};
-use tokio::runtime::Handle;
+use tokio::{runtime::Handle, sync::Mutex};
 use tower::ServiceExt as _;
+
+/// One application at a time. Damwall is one application on one runtime in a process, and Leptos keeps
+/// state per process: rendered on two runtimes at once, it was seen to wait for ever.
+static ONE_AT_A_TIME: Mutex<()> = Mutex::const_new(());
 
 const TOKEN: [u8; 32] = [7; 32];
 const ID: &str = "sha256:0000000000000000000000000000000000000000000000000000000000000000";
@@ -77,6 +81,7 @@ async fn ask(router: &Router, method: &str, path: &str, headers: &[(&str, &str)]
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_answer_says_how_long_it_may_be_kept() {
+    let _turn = ONE_AT_A_TIME.lock().await;
     let folder = tempfile::tempdir().unwrap();
     let open = application(folder.path(), Auth::open(vec![])).await;
     for (path, status, cache_control) in [
@@ -109,6 +114,7 @@ async fn every_answer_says_how_long_it_may_be_kept() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn without_a_token_only_health_login_and_the_builds_files_are_answered() {
+    let _turn = ONE_AT_A_TIME.lock().await;
     let folder = tempfile::tempdir().unwrap();
     let auth = Auth::token(TOKEN);
     let bearer = format!("Bearer {}", auth.expose_token().unwrap());
@@ -152,6 +158,7 @@ async fn without_a_token_only_health_login_and_the_builds_files_are_answered() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_oversized_offer_is_refused_with_a_problem() {
+    let _turn = ONE_AT_A_TIME.lock().await;
     let folder = tempfile::tempdir().unwrap();
     let open = application(folder.path(), Auth::open(vec![])).await;
     let request = Request::post("/whep/door")
