@@ -406,10 +406,7 @@ impl Layers {
         env.sort();
         for (name, _) in &env {
             let Some(rest) = name.strip_prefix("DAMWALL_") else { continue };
-            let is_field = ENV_FIELDS
-                .iter()
-                .any(|(section, field)| rest.eq_ignore_ascii_case(&format!("{section}_{field}")));
-            if !is_field && rest != "CONFIG" && !rest.starts_with("TEST_") {
+            if env_field(name).is_none() && rest != "CONFIG" && !rest.starts_with("TEST_") {
                 return Err(ConfigError::Field {
                     field: name.clone(),
                     origin: "environment".into(),
@@ -425,11 +422,7 @@ impl Layers {
             }
         }
         for (name, value) in &env {
-            let Some(rest) = name.strip_prefix("DAMWALL_") else { continue };
-            let known = ENV_FIELDS
-                .iter()
-                .find(|(section, field)| rest.eq_ignore_ascii_case(&format!("{section}_{field}")));
-            if let Some((section, field)) = known {
+            if let Some((section, field)) = env_field(name) {
                 self.set(section, field, env_value(section, field, value), name);
             }
         }
@@ -503,6 +496,14 @@ impl Layers {
         config.validate(&origin_of)?;
         Ok(config)
     }
+}
+
+/// Section and field that a variable `DAMWALL_<SECTION>_<FIELD>` gives.
+fn env_field(name: &str) -> Option<(&'static str, &'static str)> {
+    let rest = name.strip_prefix("DAMWALL_")?;
+    ENV_FIELDS
+        .into_iter()
+        .find(|(section, field)| rest.eq_ignore_ascii_case(&format!("{section}_{field}")))
 }
 
 /// serde's words without the value it quotes, which may be a secret: `invalid type: string "…",

@@ -33,16 +33,15 @@ pub fn router(state: AppState) -> Router {
     use CachePolicy::{Immutable, NoStore, PrivateThumbnail, Static, Thumbnail};
     let keep = |policy: CachePolicy| from_fn(move |request, next| apply(policy, request, next));
 
-    let pages = {
-        let backend = state.backend.clone();
-        let options = state.leptos.clone();
-        Router::new().leptos_routes_with_context(
-            &state,
-            generate_route_list(App),
-            move || leptos::context::provide_context(backend.clone()),
-            move || shell(options.clone()),
-        )
-    };
+    let (backend, options) = (state.backend.clone(), state.leptos.clone());
+    let context = move || leptos::context::provide_context(backend.clone());
+    let document = move || shell(options.clone());
+    let pages = Router::new().leptos_routes_with_context(
+        &state,
+        generate_route_list(App),
+        context.clone(),
+        document.clone(),
+    );
     let api = Router::new()
         .route("/api/assets", get(api::assets::list))
         .route("/api/assets/{id}", get(api::assets::show))
@@ -64,14 +63,7 @@ pub fn router(state: AppState) -> Router {
     let thumbs =
         Router::new().route("/assets/thumbs/{name}", get(thumbs::show)).layer(keep(thumbnail));
 
-    let page_not_found = {
-        let backend = state.backend.clone();
-        let options = state.leptos.clone();
-        leptos_axum::render_app_async_with_context(
-            move || leptos::context::provide_context(backend.clone()),
-            move || shell(options.clone()),
-        )
-    };
+    let page_not_found = leptos_axum::render_app_async_with_context(context, document);
     let not_found = move |request: Request| {
         let page = page_not_found.clone();
         async move {
