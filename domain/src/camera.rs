@@ -70,6 +70,8 @@ pub struct VideoParameters {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "state", rename_all = "lowercase")]
 pub enum CameraState {
+    /// On demand, and nobody watches: connected when somebody does.
+    Idle,
     /// First connection under way.
     Connecting,
     /// Pictures arrive.
@@ -95,6 +97,21 @@ impl CameraState {
     }
 }
 
+/// One encoding of a camera's picture, as it arrives now.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct LayerStatus {
+    /// Name of the layer, as WHEP's layer extension and RFC 8851 call it: `main`, `sub`, `low`, or the
+    /// rid of a simulcast.
+    pub rid: String,
+    /// What arrives.
+    #[serde(flatten)]
+    pub video: VideoParameters,
+    /// Frames received in the last second.
+    pub fps: f32,
+    /// Payload bits received in the last second, in kbit/s.
+    pub bitrate_kbps: u32,
+}
+
 /// One camera in a listing. Carries no URL, which may hold credentials.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct CameraStatus {
@@ -107,6 +124,12 @@ pub struct CameraStatus {
     pub state: CameraState,
     /// Viewers connected now.
     pub viewers: u32,
+    /// Layers that arrive now, best first.
+    #[serde(default)]
+    pub layers: Vec<LayerStatus>,
+    /// RTP encoding name of the audio that viewers get, `opus`, `PCMU` or `PCMA`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub audio: Option<String>,
 }
 
 #[cfg(test)]
@@ -130,6 +153,8 @@ mod tests {
             name: "Door".into(),
             state: CameraState::Lost { reason: "connection refused".into() },
             viewers: 0,
+            layers: vec![],
+            audio: None,
         };
         let json = serde_json::to_value(&status).unwrap();
         assert_eq!(json["state"], "lost");

@@ -14,6 +14,39 @@ pub struct CameraConfig {
     pub name: String,
     /// Where its pictures come from.
     pub source: SourceUrl,
+    /// A smaller stream of the same picture, the layer `sub`.
+    pub sub: Option<SourceUrl>,
+    /// Connect when somebody watches, and close 10 s after the last viewer left.
+    pub on_demand: bool,
+    /// Give its sound to viewers too.
+    pub audio: bool,
+    /// How `rtsp://` cameras send.
+    pub rtsp_transport: RtspTransport,
+}
+
+impl CameraConfig {
+    /// A camera that is always connected, with sound and no second stream.
+    pub fn new(id: CameraId, name: String, source: SourceUrl) -> Self {
+        Self {
+            id,
+            name,
+            source,
+            sub: None,
+            on_demand: false,
+            audio: true,
+            rtsp_transport: RtspTransport::default(),
+        }
+    }
+}
+
+/// How RTP comes from an RTSP camera.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum RtspTransport {
+    /// Interleaved in the RTSP connection: nothing is lost on the way.
+    #[default]
+    Tcp,
+    /// Datagrams.
+    Udp,
 }
 
 /// Where a camera's pictures come from. Its `Debug` and `Display` never show credentials.

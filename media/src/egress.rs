@@ -1,3 +1,4 @@
 //! Viewer bytes out.
 
+pub mod handle;
 pub mod rtc;

@@ -16,8 +16,12 @@ use crate::{
     hub::Feed,
     ingest::rtsp::RtspSessions,
     sansio::{
-        access_unit::AccessUnit, assemble::Assembled, backoff::Backoff, h264::ParameterSets,
-        timeline::Timeline,
+        access_unit::AccessUnit,
+        assemble::Assembled,
+        backoff::Backoff,
+        format::{Codec, Format},
+        h264::ParameterSets,
+        timeline::{CLOCK_90K, Timeline},
     },
 };
 
@@ -99,6 +103,8 @@ impl Camera {
             name: self.config.name.clone(),
             state: self.state.lock().unwrap_or_else(PoisonError::into_inner).clone(),
             viewers: self.feed.viewers(),
+            layers: Vec::new(),
+            audio: None,
         }
     }
 
@@ -144,11 +150,12 @@ impl<'a> Publisher<'a> {
         if unit.is_key {
             self.learn(parameter_sets)?;
         }
-        let time_90k = self.timeline.place(unit.timestamp_90k, now);
-        let unit = AccessUnit { time_90k, is_key: unit.is_key, payloads: unit.payloads };
+        let time = self.timeline.place(unit.timestamp_90k, now);
+        let unit =
+            AccessUnit { time, is_key: unit.is_key, payloads: unit.payloads, arrived_at: now };
         self.window.frames += 1;
         self.window.len_bytes += unit.len_bytes();
-        self.camera.feed.publish(unit);
+        self.camera.feed.layers()[0].publish(unit);
 
         let window = now.saturating_duration_since(self.window.since).as_secs_f32();
         if (window >= 1.0 || !self.has_published)
@@ -169,9 +176,16 @@ impl<'a> Publisher<'a> {
 
     fn learn(&mut self, parameter_sets: &ParameterSets) -> Result<(), SourceError> {
         let video = parameter_sets.video_parameters().map_err(|_| SourceError::BadParameterSets)?;
-        if let Some([_, profile_idc, constraint_flags, ..]) = parameter_sets.sps.as_deref() {
-            self.camera.feed.set_profile([*profile_idc, *constraint_flags]);
-        }
+        let h264_profile = match parameter_sets.sps.as_deref() {
+            Some([_, profile_idc, constraint_flags, ..]) => Some([*profile_idc, *constraint_flags]),
+            _ => None,
+        };
+        self.camera.feed.layers()[0].set_format(Format {
+            codec: Codec::H264,
+            rid: "main".to_owned(),
+            video: Some(video.clone()),
+            h264_profile,
+        });
         if self.video.as_ref() != Some(&video) {
             let id = &self.camera.config.id;
             info!(
@@ -189,7 +203,7 @@ impl<'a> Publisher<'a> {
 pub async fn supervise(camera: Arc<Camera>, token: CancellationToken) {
     let id = camera.config.id.clone();
     let mut backoff = Backoff::default();
-    let mut timeline = Timeline::default();
+    let mut timeline = Timeline::new(camera.feed.epoch(), CLOCK_90K);
     let mut last_reason = None;
     let rtsp = RtspSessions::default();
     loop {

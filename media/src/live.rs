@@ -1,15 +1,17 @@
 //! The live plane as one thing to start and stop. Must not: read configuration files or speak HTTP.
 
 use std::{
+    collections::BTreeMap,
     net::{IpAddr, SocketAddr},
-    sync::Arc,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
-use domain::CameraStatus;
+use domain::{CameraId, CameraStatus};
 use tokio::{
     runtime::Handle,
     sync::watch,
+    task::JoinHandle,
     time::{MissedTickBehavior, interval, timeout},
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -17,7 +19,10 @@ use tracing::{info, warn};
 
 use crate::{
     camera::CameraConfig,
-    egress::rtc::{self, RtcHandle, RtcStartError},
+    egress::{
+        handle::RtcHandle,
+        rtc::{self, RtcStartError},
+    },
     hub::Hub,
     ingest::{self, Camera},
 };
@@ -44,7 +49,92 @@ pub struct Live {
     rtc: RtcHandle,
     statuses: watch::Receiver<Arc<[CameraStatus]>>,
     viewers: Tasks,
-    cameras: Tasks,
+    cameras: Cameras,
+}
+
+/// The cameras that run; cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Cameras(Arc<CamerasInner>);
+
+#[derive(Debug)]
+struct CamerasInner {
+    hub: Arc<Hub>,
+    runtime: Handle,
+    tasks: Tasks,
+    running: Mutex<BTreeMap<CameraId, Running>>,
+}
+
+#[derive(Debug)]
+struct Running {
+    camera: Arc<Camera>,
+    token: CancellationToken,
+    task: JoinHandle<()>,
+}
+
+impl Running {
+    /// Ends it, its RTSP session included.
+    async fn stop(self) {
+        self.token.cancel();
+        // A task that panicked has ended too.
+        let _ = timeout(STOP_TIMEOUT, self.task).await;
+    }
+}
+
+impl Cameras {
+    fn running(&self) -> MutexGuard<'_, BTreeMap<CameraId, Running>> {
+        self.0.running.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Starts a camera, or changes the one of that id; its viewers stay connected. Nothing happens when it
+    /// runs like this already.
+    pub async fn put(&self, config: CameraConfig) {
+        let old = {
+            let mut running = self.running();
+            match running.get(&config.id) {
+                Some(old) if old.camera.config == config => return,
+                _ => running.remove(&config.id),
+            }
+        };
+        if let Some(old) = old {
+            old.stop().await;
+        }
+        let id = config.id.clone();
+        info!(camera.id = %id, source = %config.source, "camera {id}: {}", config.source);
+        let feed = self.0.hub.add(&id);
+        feed.clear();
+        let camera = Arc::new(Camera::new(config, feed));
+        let token = self.0.tasks.token.child_token();
+        let supervise = ingest::supervise(camera.clone(), token.clone());
+        let task = self.0.tasks.tracker.spawn_on(supervise, &self.0.runtime);
+        let doubled = self.running().insert(id, Running { camera, token, task });
+        // Two callers changed the same camera at once; the later one stays.
+        if let Some(doubled) = doubled {
+            doubled.stop().await;
+        }
+    }
+
+    /// Ends a camera and its viewers; `false` when there is none.
+    pub async fn remove(&self, id: &CameraId) -> bool {
+        let Some(removed) = self.running().remove(id) else { return false };
+        self.0.hub.remove(id);
+        removed.stop().await;
+        info!(camera.id = %id, "camera {id} removed");
+        true
+    }
+
+    /// What a camera is configured to be.
+    pub fn config(&self, id: &CameraId) -> Option<CameraConfig> {
+        self.running().get(id).map(|running| running.camera.config.clone())
+    }
+
+    /// What every camera is configured to be, ordered by id.
+    pub fn configs(&self) -> Vec<CameraConfig> {
+        self.running().values().map(|running| running.camera.config.clone()).collect()
+    }
+
+    fn statuses(&self) -> Arc<[CameraStatus]> {
+        self.running().values().map(|running| running.camera.status()).collect()
+    }
 }
 
 /// Tasks that end on one token.
@@ -82,24 +172,24 @@ impl Live {
         let (rtc, rtc_loop) = bound.expect("binding a socket does not panic")?;
         viewer_tasks.tracker.spawn_on(rtc_loop.run(viewer_tasks.token.clone()), runtime);
 
-        let cameras: Vec<Arc<Camera>> = config
-            .cameras
-            .into_iter()
-            .map(|config| {
-                let feed = hub.add(&config.id);
-                Arc::new(Camera::new(config, feed))
-            })
-            .collect();
-        for camera in &cameras {
-            let id = &camera.config.id;
-            info!(camera.id = %id, source = %camera.config.source, "camera {id}: {}", camera.config.source);
-            let supervise = ingest::supervise(camera.clone(), camera_tasks.token.clone());
-            camera_tasks.tracker.spawn_on(supervise, runtime);
+        let cameras = Cameras(Arc::new(CamerasInner {
+            hub,
+            runtime: runtime.clone(),
+            tasks: camera_tasks,
+            running: Mutex::default(),
+        }));
+        for camera in config.cameras {
+            cameras.put(camera).await;
         }
-        let (sender, statuses) = watch::channel(list(&cameras));
-        let report = report(cameras, sender, camera_tasks.token.clone());
-        camera_tasks.tracker.spawn_on(report, runtime);
-        Ok(Self { rtc, statuses, viewers: viewer_tasks, cameras: camera_tasks })
+        let (sender, statuses) = watch::channel(cameras.statuses());
+        let report = report(cameras.clone(), sender, cameras.0.tasks.token.clone());
+        cameras.0.tasks.tracker.spawn_on(report, runtime);
+        Ok(Self { rtc, statuses, viewers: viewer_tasks, cameras })
+    }
+
+    /// Adds, changes and removes cameras.
+    pub fn cameras(&self) -> &Cameras {
+        &self.cameras
     }
 
     /// Makes and ends WHEP sessions.
@@ -119,18 +209,12 @@ impl Live {
 
     /// Ends every camera's session (RTSP TEARDOWN).
     pub async fn close_cameras(&self) {
-        self.cameras.stop("cameras").await;
+        self.cameras.0.tasks.stop("cameras").await;
     }
 }
 
-fn list(cameras: &[Arc<Camera>]) -> Arc<[CameraStatus]> {
-    let mut statuses: Vec<_> = cameras.iter().map(|camera| camera.status()).collect();
-    statuses.sort_by(|a, b| a.id.cmp(&b.id));
-    statuses.into()
-}
-
 async fn report(
-    cameras: Vec<Arc<Camera>>,
+    cameras: Cameras,
     sender: watch::Sender<Arc<[CameraStatus]>>,
     token: CancellationToken,
 ) {
@@ -142,7 +226,7 @@ async fn report(
             () = token.cancelled() => return,
             _ = ticks.tick() => {}
         }
-        let now = list(&cameras);
+        let now = cameras.statuses();
         sender.send_if_modified(|last| {
             let changed = **last != *now;
             if changed {

@@ -7,6 +7,7 @@ pub mod annexb;
 pub mod assemble;
 pub mod backoff;
 pub mod dtls;
+pub mod format;
 pub mod h264;
 pub mod outbox;
 pub mod packetize;

@@ -293,10 +293,9 @@ impl Config {
 
     /// Cameras as the live plane takes them.
     pub fn cameras(&self) -> Vec<CameraConfig> {
-        let camera = |section: &CameraSection| CameraConfig {
-            id: section.id.clone(),
-            name: section.name.clone().unwrap_or_else(|| section.id.to_string()),
-            source: section.url.clone(),
+        let camera = |section: &CameraSection| {
+            let name = section.name.clone().unwrap_or_else(|| section.id.to_string());
+            CameraConfig::new(section.id.clone(), name, section.url.clone())
         };
         self.cameras.iter().map(camera).collect()
     }

@@ -3,7 +3,7 @@
 use axum::extract::FromRef;
 use catalog::{BlobStore, Catalog};
 use leptos::config::LeptosOptions;
-use media::egress::rtc::RtcHandle;
+use media::egress::handle::RtcHandle;
 
 use crate::auth::Auth;
 

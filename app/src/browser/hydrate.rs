@@ -204,7 +204,8 @@ fn seen(cameras: &[CameraStatus], id: &CameraId) -> CameraSeen {
     match cameras.iter().find(|camera| camera.id == *id).map(|camera| &camera.state) {
         Some(CameraState::Live { .. }) => CameraSeen::Live,
         Some(CameraState::Connecting | CameraState::Lost { .. }) => CameraSeen::Down,
-        None => CameraSeen::Unknown,
+        // A viewer is what such a camera waits for.
+        Some(CameraState::Idle) | None => CameraSeen::Unknown,
     }
 }
 

@@ -104,6 +104,8 @@ mod tests {
             name: "Front door".into(),
             state: CameraState::Lost { reason: "connection refused".into() },
             viewers: 0,
+            layers: Vec::new(),
+            audio: None,
         }]);
         assert!(html.contains(r#"data-camera-id="door""#), "{html}");
         assert!(html.contains(r#"data-state="offline""#), "{html}");

@@ -4,7 +4,6 @@
 
 use std::{
     collections::HashMap,
-    fmt,
     io::{self, IoSliceMut},
     net::{IpAddr, SocketAddr},
     sync::Arc,
@@ -16,25 +15,23 @@ use quinn_udp::{RecvMeta, Transmit, UdpSockRef, UdpSocketState};
 use tokio::{
     io::Interest,
     net::UdpSocket,
-    sync::{Notify, mpsc, oneshot},
+    sync::{Notify, mpsc},
     time::sleep_until,
 };
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
+use super::handle::{Command, Limit, Limits, RtcHandle, SessionSecret};
 use crate::{
     hub::{Cursor, Feed, Hub, Read, ViewerCount},
     sansio::{
         dtls::{DtlsError, Identity},
         outbox::Outbox,
-        sdp::{Local, Offer, OfferError},
         stun::BindingRequest,
-        whep_session::{CloseReason, Event, SessionParameters, WhepSession},
+        whep_session::{CloseReason, Event, WhepSession},
     },
 };
 
-/// Most sessions at once; beyond it new ones are refused with [`WhepError::Full`].
-pub const MAX_SESSIONS: usize = 2000;
 const COMMAND_QUEUE: usize = 64;
 /// Buffers read with one call; each may hold many datagrams, which the kernel has put together (GRO).
 const RECV_BATCH: usize = 8;
@@ -43,86 +40,6 @@ const RECV_BUFFER_LEN: usize = 64 << 10;
 /// is dropped and everyone goes on at a key frame.
 const MAX_UNSENT_BYTES: usize = 8 << 20;
 const SOCKET_BUFFER_BYTES: usize = 8 << 20;
-
-/// Name of a session in its resource URL. Whoever knows it may end the session: it never goes to a log or
-/// a listing.
-#[derive(Clone, PartialEq, Eq, Hash)]
-pub struct SessionSecret(String);
-
-impl SessionSecret {
-    fn random() -> Self {
-        Self(random_text(32))
-    }
-
-    /// The text for the URL: 32 letters and digits, 190 bits.
-    pub fn expose(&self) -> &str {
-        &self.0
-    }
-}
-
-impl From<String> for SessionSecret {
-    fn from(text: String) -> Self {
-        Self(text)
-    }
-}
-
-impl fmt::Debug for SessionSecret {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("SessionSecret(…)")
-    }
-}
-
-/// Why no session was made.
-#[derive(Debug, thiserror::Error)]
-pub enum WhepError {
-    /// There is no such camera.
-    #[error("no such camera")]
-    UnknownCamera,
-    /// The camera is known but sends no pictures now.
-    #[error("the camera is not live now")]
-    NotLive,
-    /// The offer cannot be answered.
-    #[error(transparent)]
-    Offer(#[from] OfferError),
-    /// As many sessions as this server takes.
-    #[error("too many viewers")]
-    Full,
-    /// The live plane is stopping.
-    #[error("the live plane is stopping")]
-    Stopping,
-}
-
-/// The answer to an offer.
-#[derive(Debug)]
-pub struct Created {
-    /// SDP answer.
-    pub answer: String,
-    /// For the resource URL.
-    pub secret: SessionSecret,
-}
-
-enum Command {
-    Create {
-        camera: CameraId,
-        secret: SessionSecret,
-        session: Box<WhepSession>,
-        done: oneshot::Sender<bool>,
-    },
-    Delete {
-        camera: CameraId,
-        secret: SessionSecret,
-        done: oneshot::Sender<bool>,
-    },
-}
-
-/// Makes and ends sessions; cheap to clone.
-#[derive(Clone, Debug)]
-pub struct RtcHandle {
-    hub: Arc<Hub>,
-    identity: Identity,
-    candidates: Arc<[SocketAddr]>,
-    commands: mpsc::Sender<Command>,
-}
 
 /// Why the live plane could not start.
 #[derive(Debug, thiserror::Error)]
@@ -143,7 +60,6 @@ pub enum RtcStartError {
 /// The loop that owns the socket; to be spawned once.
 #[derive(Debug)]
 pub struct RtcLoop {
-    hub: Arc<Hub>,
     socket: UdpSocket,
     socket_state: UdpSocketState,
     commands: mpsc::Receiver<Command>,
@@ -163,6 +79,7 @@ type SessionKey = u64;
 #[derive(Debug)]
 struct Session {
     camera: CameraId,
+    feed: Arc<Feed>,
     secret: SessionSecret,
     whep: WhepSession,
     indexed_address: Option<SocketAddr>,
@@ -201,10 +118,8 @@ pub async fn bind(
 
     let (sender, commands) = mpsc::channel(COMMAND_QUEUE);
     let identity = Identity::generate()?;
-    let handle =
-        RtcHandle { hub: hub.clone(), identity, candidates: candidates.into(), commands: sender };
+    let handle = RtcHandle::new(hub, identity, candidates.into(), sender);
     let rtc_loop = RtcLoop {
-        hub,
         socket,
         socket_state,
         commands,
@@ -243,60 +158,6 @@ fn candidates(local: SocketAddr, announced: &[IpAddr]) -> Vec<SocketAddr> {
         .collect();
     found.sort_by_key(|ip| (ip.is_loopback(), ip.is_ipv6()));
     found.into_iter().map(with_port).collect()
-}
-
-fn random_text(len: usize) -> String {
-    use rand::{Rng as _, distr::Alphanumeric};
-    rand::rng().sample_iter(Alphanumeric).take(len).map(char::from).collect()
-}
-
-impl RtcHandle {
-    /// Answers a WHEP offer for a camera with a new session.
-    ///
-    /// # Errors
-    /// See [`WhepError`].
-    pub async fn create(&self, camera: &CameraId, offer: &[u8]) -> Result<Created, WhepError> {
-        let feed = self.hub.feed(camera).ok_or(WhepError::UnknownCamera)?;
-        let offer = Offer::parse(offer)?;
-        let profile = feed.profile().ok_or(WhepError::NotLive)?;
-        let (local_ufrag, local_pwd) = (random_text(8), random_text(24));
-        let ssrc = rand::random::<u32>().max(1);
-        let answer = offer.answer(&Local {
-            ice_ufrag: &local_ufrag,
-            ice_pwd: &local_pwd,
-            fingerprint: self.identity.fingerprint(),
-            ssrc,
-            candidates: &self.candidates,
-            profile,
-        })?;
-        let parameters = SessionParameters {
-            local_ufrag,
-            local_pwd,
-            remote_ufrag: offer.ice_ufrag,
-            remote_fingerprint: offer.fingerprint,
-            payload_type: answer.payload_type,
-            ssrc,
-            timestamp_offset: rand::random(),
-        };
-        let session = Box::new(WhepSession::new(parameters, &self.identity, Instant::now()));
-        let secret = SessionSecret::random();
-        let (done, created) = oneshot::channel();
-        let command =
-            Command::Create { camera: camera.clone(), secret: secret.clone(), session, done };
-        self.commands.send(command).await.map_err(|_| WhepError::Stopping)?;
-        match created.await {
-            Ok(true) => Ok(Created { answer: answer.sdp, secret }),
-            Ok(false) => Err(WhepError::Full),
-            Err(_) => Err(WhepError::Stopping),
-        }
-    }
-
-    /// Ends a session; `false` when there is none of that name for that camera.
-    pub async fn delete(&self, camera: &CameraId, secret: SessionSecret) -> bool {
-        let (done, deleted) = oneshot::channel();
-        let command = Command::Delete { camera: camera.clone(), secret, done };
-        self.commands.send(command).await.is_ok() && deleted.await.unwrap_or(false)
-    }
 }
 
 impl RtcLoop {
@@ -343,8 +204,8 @@ impl RtcLoop {
 
     fn on_command(&mut self, now: Instant, command: Command) {
         match command {
-            Command::Create { camera, secret, session, done } => {
-                let has_room = self.sessions.len() < MAX_SESSIONS;
+            Command::Create { feed, camera, secret, session, remote: _, done } => {
+                let has_room = self.sessions.len() < Limits::default().server;
                 if has_room {
                     let key = self.next_key;
                     self.next_key += 1;
@@ -352,6 +213,7 @@ impl RtcLoop {
                     self.by_secret.insert(secret.clone(), key);
                     let session = Session {
                         camera,
+                        feed,
                         secret,
                         whep: *session,
                         indexed_address: None,
@@ -361,11 +223,11 @@ impl RtcLoop {
                     self.sessions.insert(key, session);
                 }
                 // The caller may have hung up; the session then times out.
-                let _ = done.send(has_room);
+                let _ = done.send(if has_room { Ok(()) } else { Err(Limit::Server) });
             }
-            Command::Delete { camera, secret, done } => {
-                let key = self.by_secret.get(&secret).copied();
-                let key = key.filter(|key| self.sessions[key].camera == camera);
+            Command::Delete { resource, done } => {
+                let key = self.by_secret.get(&resource.secret).copied();
+                let key = key.filter(|key| self.sessions[key].camera == resource.camera);
                 if let Some(key) = key {
                     self.close(key, CloseReason::Deleted);
                 }
@@ -430,12 +292,9 @@ impl RtcLoop {
     fn start(&mut self, now: Instant, key: SessionKey) {
         let Some(session) = self.sessions.get_mut(&key) else { return };
         let camera = session.camera.clone();
-        let Some(feed) = self.hub.feed(&camera) else {
-            self.close(key, CloseReason::ServerClosed);
-            return;
-        };
+        let feed = session.feed.clone();
         let viewers = self.cameras.entry(camera.clone()).or_insert_with(|| CameraViewers {
-            cursor: feed.subscribe(self.wake.clone()),
+            cursor: feed.layers()[0].subscribe(self.wake.clone()),
             feed,
             viewers: Vec::new(),
         });

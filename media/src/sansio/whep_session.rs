@@ -291,7 +291,7 @@ impl WhepSession {
     }
 
     fn timestamp(&self, unit: &AccessUnit) -> u32 {
-        (unit.time_90k as u32).wrapping_add(self.parameters.timestamp_offset)
+        (unit.time as u32).wrapping_add(self.parameters.timestamp_offset)
     }
 
     /// Takes the next live unit of the camera.
@@ -587,7 +587,7 @@ mod tests {
 
     fn unit(time_90k: u64, is_key: bool) -> Arc<AccessUnit> {
         let payloads = vec![vec![0x67, 1].into(), vec![0x65; 40].into()];
-        Arc::new(AccessUnit { time_90k, is_key, payloads })
+        Arc::new(AccessUnit { time: time_90k, is_key, payloads, arrived_at: Instant::now() })
     }
 
     #[test]

@@ -4,29 +4,33 @@
 
 mod rtsp_server;
 
-use std::{net::SocketAddr, time::Duration};
+use std::{
+    net::{IpAddr, Ipv4Addr, SocketAddr},
+    time::Duration,
+};
 
 use domain::{CameraState, CameraStatus};
 use media::{
     camera::{CameraConfig, SourceUrl},
-    egress::rtc::WhepError,
+    egress::handle::{CreateError, Resource},
     ingest::SourceError,
     live::{Live, LiveConfig},
 };
 use rtsp_server::RtspServer;
 use tokio::{runtime::Handle, time::timeout};
 
+const LOCAL: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 const PATIENCE: Duration = Duration::from_secs(20);
 
 async fn start(source: &str) -> Live {
     let config = LiveConfig {
         udp_addr: SocketAddr::from(([127, 0, 0, 1], 0)),
         announced: Vec::new(),
-        cameras: vec![CameraConfig {
-            id: "door".parse().unwrap(),
-            name: "Door".into(),
-            source: source.parse().unwrap(),
-        }],
+        cameras: vec![CameraConfig::new(
+            "door".parse().unwrap(),
+            "Door".into(),
+            source.parse().unwrap(),
+        )],
     };
     Live::start(config, &Handle::current()).await.unwrap()
 }
@@ -57,7 +61,7 @@ async fn a_camera_switched_off_and_on_again_comes_back_by_itself() {
     assert!(!reason.contains("127.0.0.1"), "no address in public text: {reason}");
     let door = "door".parse().unwrap();
     let offer = include_bytes!("chromium_offer.sdp");
-    assert!(matches!(live.rtc().create(&door, offer).await, Err(WhepError::NotLive)));
+    assert!(matches!(live.rtc().create(&door, offer, LOCAL).await, Err(CreateError::NotLive)));
 
     let _server = RtspServer::start(port, &[]);
     wait_for(&live, CameraState::is_live).await;
@@ -84,9 +88,12 @@ async fn a_camera_that_is_not_there_says_why_and_viewers_are_asked_to_come_later
     assert_eq!(lost.state, CameraState::Lost { reason: "connection refused".into() });
     let offer = include_bytes!("chromium_offer.sdp");
     let door = "door".parse().unwrap();
-    assert!(matches!(live.rtc().create(&door, offer).await, Err(WhepError::NotLive)));
+    assert!(matches!(live.rtc().create(&door, offer, LOCAL).await, Err(CreateError::NotLive)));
     let other = "other".parse().unwrap();
-    assert!(matches!(live.rtc().create(&other, offer).await, Err(WhepError::UnknownCamera)));
+    assert!(matches!(
+        live.rtc().create(&other, offer, LOCAL).await,
+        Err(CreateError::UnknownCamera)
+    ));
     live.close_viewers().await;
     live.close_cameras().await;
 }
@@ -96,10 +103,12 @@ async fn chromiums_offer_is_answered_and_a_session_ends_once() {
     let live = start("test:320x180").await;
     wait_for(&live, CameraState::is_live).await;
     let door = "door".parse().unwrap();
-    let created = live.rtc().create(&door, include_bytes!("chromium_offer.sdp")).await.unwrap();
-    assert!(created.answer.contains("a=setup:passive"));
-    assert!(live.rtc().delete(&door, created.secret.clone()).await);
-    assert!(!live.rtc().delete(&door, created.secret).await);
+    let created =
+        live.rtc().create(&door, include_bytes!("chromium_offer.sdp"), LOCAL).await.unwrap();
+    assert!(created.sdp.contains("a=setup:passive"));
+    let resource = Resource { camera: door, secret: created.secret };
+    assert!(live.rtc().delete(&resource).await);
+    assert!(!live.rtc().delete(&resource).await);
     live.close_viewers().await;
     live.close_cameras().await;
 }

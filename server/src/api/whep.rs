@@ -9,7 +9,7 @@ use axum::{
 };
 use domain::CameraId;
 use media::{
-    egress::rtc::{RtcHandle, SessionSecret, WhepError},
+    egress::handle::{CreateError, Resource, RtcHandle, SessionSecret},
     sansio::sdp::OfferError,
 };
 
@@ -36,7 +36,8 @@ pub(crate) async fn create(
     let body =
         body.map_err(|refused| Problem::new(refused.status(), "the offer cannot be read"))?;
     let camera = parse_camera(&camera)?;
-    let created = rtc.create(&camera, &body).await.map_err(problem)?;
+    let created =
+        rtc.create(&camera, &body, std::net::Ipv4Addr::LOCALHOST.into()).await.map_err(problem)?;
     let location = format!("/whep/{camera}/{}", created.secret.expose());
     let location = HeaderValue::from_str(&location)
         .map_err(|error| Problem::unavailable("the session", &error))?;
@@ -46,7 +47,7 @@ pub(crate) async fn create(
         // The session's ICE credentials never change yet.
         (header::ETAG, HeaderValue::from_static("\"1\"")),
     ];
-    Ok((StatusCode::CREATED, headers, created.answer).into_response())
+    Ok((StatusCode::CREATED, headers, created.sdp).into_response())
 }
 
 /// `DELETE /whep/{camera}/{session}` → 200; afterwards 404.
@@ -56,7 +57,7 @@ pub(crate) async fn delete(
     Path((camera, session)): Path<(String, String)>,
 ) -> Result<StatusCode, Problem> {
     let camera = parse_camera(&camera)?;
-    if rtc.delete(&camera, SessionSecret::from(session)).await {
+    if rtc.delete(&Resource { camera, secret: SessionSecret::from(session) }).await {
         Ok(StatusCode::OK)
     } else {
         Err(Problem::not_found("there is no such session"))
@@ -81,16 +82,19 @@ fn parse_camera(text: &str) -> Result<CameraId, Problem> {
     text.parse().map_err(|_| Problem::not_found("no such camera"))
 }
 
-fn problem(error: WhepError) -> Problem {
+fn problem(error: CreateError) -> Problem {
     let text = error.to_string();
     match error {
-        WhepError::UnknownCamera => Problem::not_found(text),
-        WhepError::NotLive => Problem::new(StatusCode::CONFLICT, text).retry_after_secs(2),
-        WhepError::Offer(OfferError::NoH264 | OfferError::NoReceivingVideo) => {
+        CreateError::UnknownCamera => Problem::not_found(text),
+        CreateError::NotLive => Problem::new(StatusCode::CONFLICT, text).retry_after_secs(2),
+        CreateError::Offer(OfferError::NoH264 | OfferError::NoReceivingVideo) => {
             Problem::new(StatusCode::UNPROCESSABLE_ENTITY, text)
         }
-        WhepError::Offer(_) => Problem::bad_request(text),
-        WhepError::Full | WhepError::Stopping => {
+        CreateError::Offer(_) => Problem::bad_request(text),
+        CreateError::NotPublishable | CreateError::AlreadyPublished => {
+            Problem::new(StatusCode::CONFLICT, text)
+        }
+        CreateError::Full(_) | CreateError::Stopping => {
             Problem::new(StatusCode::SERVICE_UNAVAILABLE, text).retry_after_secs(5)
         }
     }
