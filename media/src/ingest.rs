@@ -14,7 +14,7 @@ use tracing::{info, warn};
 use crate::{
     camera::{CameraConfig, SourceUrl},
     hub::Feed,
-    ingest::rtsp::RtspSessions,
+    ingest::{rtsp::RtspSessions, whep::WhepSessions},
     sansio::{
         access_unit::AccessUnit,
         assemble::Assembled,
@@ -27,6 +27,7 @@ use crate::{
 
 pub mod rtsp;
 pub mod test_pattern;
+mod whep;
 
 /// Without a picture for this long a camera counts as lost.
 pub const SILENCE_TIMEOUT: Duration = Duration::from_secs(3);
@@ -75,6 +76,30 @@ pub enum SourceError {
     /// The camera broke RTSP; the debug log has the details.
     #[error("the camera's RTSP answers make no sense")]
     Protocol,
+    /// WHEP 409.
+    #[error("the origin's camera is not live now")]
+    OriginNotLive,
+    /// WHEP 503.
+    #[error("the origin takes no more viewers now")]
+    OriginFull,
+    /// WHEP 406.
+    #[error("the origin refuses our offer; it may have none of our codecs")]
+    OfferRefused,
+    /// Another HTTP status.
+    #[error("the origin answers with HTTP status {0}")]
+    HttpStatus(u16),
+    /// TLS.
+    #[error("the origin's certificate is not trusted")]
+    NotTrusted,
+    /// Nothing to verify an origin with.
+    #[error("this server has no root certificates; install `ca-certificates`")]
+    NoRoots,
+    /// The origin broke HTTP or SDP; the debug log has the details.
+    #[error("the origin's WHEP answers make no sense")]
+    Origin,
+    /// HTTP works and UDP does not.
+    #[error("the origin answers, but no packets come; is UDP let through?")]
+    NoPackets,
     /// The connection failed.
     #[error("{0}")]
     Io(std::io::ErrorKind),
@@ -205,18 +230,19 @@ pub async fn supervise(camera: Arc<Camera>, token: CancellationToken) {
     let mut backoff = Backoff::default();
     let mut timeline = Timeline::new(camera.feed.epoch(), CLOCK_90K);
     let mut last_reason = None;
-    let rtsp = RtspSessions::default();
+    let sessions = Sessions::default();
     loop {
         timeline.reconnected();
         let mut publisher = Publisher::new(&camera, &mut timeline);
         let ended = tokio::select! {
             biased;
             () = token.cancelled() => None,
-            error = run_once(&camera.config.source, &mut publisher, &rtsp) => Some(error),
+            error = run_once(&camera.config.source, &mut publisher, &sessions) => Some(error),
         };
         let has_published = publisher.has_published;
         let Some(error) = ended else {
-            rtsp.wait_for_teardown(STOP_TEARDOWN_TIMEOUT).await;
+            sessions.rtsp.wait_for_teardown(STOP_TEARDOWN_TIMEOUT).await;
+            sessions.whep.wait_for_goodbyes(STOP_TEARDOWN_TIMEOUT).await;
             return;
         };
         if has_published {
@@ -243,14 +269,22 @@ pub async fn supervise(camera: Arc<Camera>, token: CancellationToken) {
     }
 }
 
+/// Sessions of one source that its other side may still have to be told the end of.
+#[derive(Default)]
+struct Sessions {
+    rtsp: RtspSessions,
+    whep: WhepSessions,
+}
+
 /// Publishes until the source fails; there is no other way to end.
 async fn run_once(
     source: &SourceUrl,
     publisher: &mut Publisher<'_>,
-    rtsp: &RtspSessions,
+    sessions: &Sessions,
 ) -> SourceError {
     let ended = match source {
-        SourceUrl::Rtsp(url) => rtsp::run(url, publisher, rtsp).await,
+        SourceUrl::Rtsp(url) => rtsp::run(url, publisher, &sessions.rtsp).await,
+        SourceUrl::Whep(url) => whep::run(url, publisher, &sessions.whep).await,
         SourceUrl::Test { width_px, height_px } => {
             test_pattern::run(*width_px, *height_px, publisher).await
         }
