@@ -9,6 +9,7 @@ pub mod backoff;
 pub mod dtls;
 pub mod format;
 pub mod h264;
+pub mod h265;
 pub mod outbox;
 pub mod packetize;
 pub mod rtp;
