@@ -5,6 +5,7 @@
 mod rtsp_server;
 mod whep_origin;
 mod whep_source;
+mod sources;
 
 use std::{
     net::{IpAddr, Ipv4Addr, SocketAddr},
