@@ -72,6 +72,11 @@ impl<'a> TrackPublisher<'a> {
         self.has_published
     }
 
+    /// Waits until a reader asks for a key frame; for sources that can ask on.
+    pub async fn key_frame_requested(&self) {
+        self.camera.feed.track(self.index).key_frame_requested().await;
+    }
+
     /// What the track carries; to be told before the first unit, and again when it changes.
     pub fn set_format(&mut self, format: Format) {
         if self.format.as_ref() == Some(&format) {
