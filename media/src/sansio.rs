@@ -11,6 +11,7 @@ pub mod format;
 pub mod h264;
 pub mod outbox;
 pub mod packetize;
+pub mod rtp;
 pub mod sdp;
 pub mod srtp;
 pub mod stun;

@@ -14,7 +14,7 @@ use super::{
     access_unit::AccessUnit,
     dtls::{DtlsEvent, DtlsServer, Identity},
     outbox::Outbox,
-    srtp::{MasterKeys, RtcpReceiver, RtpSender, SrtpError},
+    srtp::{DtlsRole, MasterKeys, RtcpReceiver, RtpFields, RtpSender, SrtpError},
     stun::{self, BindingRequest, IntegrityKey},
 };
 
@@ -176,7 +176,7 @@ impl WhepSession {
                 self.poll_dtls(out)
             }
             Some(128..=191) => {
-                if let Some(srtp) = &self.srtp {
+                if let Some(srtp) = &mut self.srtp {
                     // Receiver reports are read (and authenticated) but not acted upon yet.
                     let _ = srtp.rtcp.open(datagram);
                 }
@@ -227,10 +227,12 @@ impl WhepSession {
                     (!self.verified_fingerprint).then_some(CloseReason::FingerprintMismatch)
                 }
                 DtlsEvent::Keys(profile, exported) => {
-                    let srtp = MasterKeys::split(profile, &exported).and_then(|keys| {
+                    let keys = MasterKeys::split(profile, &exported, DtlsRole::Server);
+                    let srtp = keys.and_then(|keys| {
+                        let mut endpoint = keys.into_endpoint()?;
                         Ok(Srtp {
-                            rtp: keys.rtp_sender(self.parameters.ssrc)?,
-                            rtcp: keys.rtcp_receiver()?,
+                            rtp: endpoint.rtp_senders.sender(self.parameters.ssrc, 0)?,
+                            rtcp: endpoint.rtcp_receiver,
                         })
                     });
                     match srtp {
@@ -346,13 +348,9 @@ impl WhepSession {
         let last = unit.payloads.len().saturating_sub(1);
         for (index, payload) in unit.payloads.iter().enumerate() {
             let sealed = out.push(peer, |buffer| {
-                srtp.rtp.seal(
-                    self.parameters.payload_type,
-                    index == last,
-                    timestamp,
-                    payload,
-                    buffer,
-                )
+                let payload_type = self.parameters.payload_type;
+                let fields = RtpFields { payload_type, marker: index == last, timestamp };
+                srtp.rtp.seal(fields, &[], &[payload], buffer).map(|_| ())
             });
             match sealed {
                 Ok(()) => {}
@@ -410,7 +408,10 @@ mod tests {
     use dimpl::{Dtls, DtlsCertificate, Output, SrtpProfile};
 
     use super::*;
-    use crate::sansio::srtp::{Profile, RtpPacket, RtpReceiver};
+    use crate::sansio::{
+        rtp,
+        srtp::{Endpoint, Profile},
+    };
 
     const SERVER_UFRAG: &str = "serverfr";
     const SERVER_PWD: &str = "server-password-24-chars";
@@ -419,8 +420,8 @@ mod tests {
     struct Player {
         address: SocketAddr,
         dtls: Dtls,
-        keys: Option<(Profile, Vec<u8>)>,
-        received: Vec<RtpPacket>,
+        srtp: Option<Endpoint>,
+        received: Vec<(rtp::Header, Vec<u8>)>,
         checks_answered: u32,
         closed: bool,
     }
@@ -432,7 +433,7 @@ mod tests {
             Self {
                 address: "127.0.0.1:4000".parse().unwrap(),
                 dtls,
-                keys: None,
+                srtp: None,
                 received: Vec::new(),
                 checks_answered: 0,
                 closed: false,
@@ -455,9 +456,11 @@ mod tests {
                     self.dtls.handle_packet(datagram).unwrap();
                 }
                 _ => {
-                    let (profile, exported) = self.keys.as_ref().expect("media after keys");
-                    let keys = MasterKeys::split(*profile, exported).unwrap();
-                    self.received.push(RtpReceiver::new(&keys).open(datagram));
+                    let srtp = self.srtp.as_mut().expect("media after keys");
+                    let mut datagram = datagram.to_vec();
+                    let opened = srtp.rtp_receiver.open(&mut datagram).expect("authentic SRTP");
+                    let packet = rtp::Packet::parse(opened).expect("RTP");
+                    self.received.push((packet.header, packet.payload.to_vec()));
                 }
             }
         }
@@ -470,7 +473,9 @@ mod tests {
                     Output::Packet(datagram) => datagrams.push(datagram.to_vec()),
                     Output::Timeout(_) => return datagrams,
                     Output::KeyingMaterial(material, SrtpProfile::AEAD_AES_256_GCM) => {
-                        self.keys = Some((Profile::Aes256Gcm, material.to_vec()));
+                        let profile = Profile::Aes256Gcm;
+                        let keys = MasterKeys::split(profile, &material, DtlsRole::Client).unwrap();
+                        self.srtp = Some(keys.into_endpoint().unwrap());
                     }
                     Output::CloseNotify => self.closed = true,
                     _ => {}
@@ -572,7 +577,7 @@ mod tests {
             }
             // The server's last flight may still be on its way to the player.
             for _ in 0..100 {
-                if self.player.keys.is_none() {
+                if self.player.srtp.is_none() {
                     self.step();
                 }
             }
@@ -608,15 +613,15 @@ mod tests {
         let timestamps: Vec<u32> = received
             .iter()
             .step_by(2)
-            .map(|packet| packet.timestamp.wrapping_sub(u32::MAX - 1000))
+            .map(|(header, _)| header.timestamp.wrapping_sub(u32::MAX - 1000))
             .collect();
         assert_eq!(timestamps, [99_000 - 270, 99_000 - 180, 99_000 - 90, 99_000, 102_000, 105_000]);
-        for (n, packet) in received.iter().enumerate() {
+        for (n, (packet, _)) in received.iter().enumerate() {
             assert_eq!((packet.payload_type, packet.ssrc), (102, 0xfeed));
             assert_eq!(packet.marker, n % 2 == 1, "the marker bit ends each access unit");
             assert_eq!(packet.sequence_number, n as u16, "sequence numbers have no gap");
         }
-        assert_eq!(received[1].payload, vec![0x65; 40]);
+        assert_eq!(received[1].1, vec![0x65; 40]);
     }
 
     #[test]
@@ -624,7 +629,7 @@ mod tests {
         let mut link = Link::new(4);
         link.connect();
         assert_eq!(link.events, [Event::Connected]);
-        assert!(link.player.keys.is_some());
+        assert!(link.player.srtp.is_some());
     }
 
     #[test]
