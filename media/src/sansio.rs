@@ -16,4 +16,5 @@ pub mod sdp;
 pub mod srtp;
 pub mod stun;
 pub mod timeline;
+pub mod transport;
 pub mod whep_session;

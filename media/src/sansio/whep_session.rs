@@ -10,6 +10,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+pub use super::transport::CloseReason;
 use super::{
     access_unit::AccessUnit,
     dtls::{DtlsEvent, DtlsServer, Identity},
@@ -48,38 +49,6 @@ pub struct SessionParameters {
     pub ssrc: u32,
     /// Random offset of RTP timestamps (RFC 3550 §5.1).
     pub timestamp_offset: u32,
-}
-
-/// Why a session ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum CloseReason {
-    /// The player deleted its session.
-    #[error("deleted by the player")]
-    Deleted,
-    /// DTLS close_notify.
-    #[error("closed by the player")]
-    PeerClosed,
-    /// No connection in time.
-    #[error("the player did not connect")]
-    NeverConnected,
-    /// No more ICE checks.
-    #[error("the player is gone (no consent)")]
-    ConsentLost,
-    /// The certificate is not the one of the SDP.
-    #[error("the player's certificate does not match its offer")]
-    FingerprintMismatch,
-    /// The handshake failed.
-    #[error("the DTLS handshake failed")]
-    DtlsFailed,
-    /// The peer offers only SRTP profiles without AEAD.
-    #[error("the player offers no AES-GCM for SRTP")]
-    NoAeadProfile,
-    /// SRTP cannot go on.
-    #[error("SRTP cannot go on")]
-    SrtpFailed,
-    /// The server is stopping or the camera was removed.
-    #[error("the server ended the session")]
-    ServerClosed,
 }
 
 /// What a call brought about.
