@@ -136,6 +136,7 @@ async fn serve(config: &Config, live_runtime: &tokio::runtime::Handle) -> anyhow
     let live = LiveConfig {
         udp_addr: config.udp_addr(),
         announced: config.live.announced_ips.clone(),
+        limits: Default::default(),
         cameras: config.cameras(),
     };
     let live = Live::start(live, live_runtime).await?;
