@@ -10,6 +10,7 @@ pub mod dtls;
 pub mod h264;
 pub mod outbox;
 pub mod packetize;
+pub mod rtcp;
 pub mod rtp;
 pub mod sdp;
 pub mod srtp;
