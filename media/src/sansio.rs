@@ -13,6 +13,7 @@ pub mod h264;
 pub mod layer_choice;
 pub mod outbox;
 pub mod packetize;
+pub mod rtcp;
 pub mod rtp;
 pub mod sdp;
 pub mod srtp;
