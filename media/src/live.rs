@@ -170,7 +170,9 @@ impl Live {
 
         let bind_hub = hub.clone();
         let bound = runtime
-            .spawn(async move { rtc::bind(bind_hub, config.udp_addr, &config.announced, config.limits).await })
+            .spawn(async move {
+                rtc::bind(bind_hub, config.udp_addr, &config.announced, config.limits).await
+            })
             .await;
         let (rtc, rtc_loop) = bound.expect("binding a socket does not panic")?;
         viewer_tasks.tracker.spawn_on(rtc_loop.run(viewer_tasks.token.clone()), runtime);

@@ -392,8 +392,8 @@ impl RtcHandle {
         let feed = self.hub.feed(camera).ok_or(CreateError::UnknownCamera)?;
         let offer = Description::parse(offer)?;
         let demand = feed.demand();
-        if !feed.is_live() && !(feed.is_on_demand() && wait_live(&feed).await) {
-            return Err(CreateError::NotLive);
+        if feed.is_on_demand() {
+            wait_live(&feed).await;
         }
         let formats: Vec<_> = feed.layers().iter().filter_map(|layer| layer.format()).collect();
         let formats: Vec<&Format> = formats.iter().map(|format| &**format).collect();
@@ -405,8 +405,13 @@ impl RtcHandle {
 
         let (ice, ssrcs) = (LocalIce::random(), random_ssrcs());
         let secret = SessionSecret::random();
-        let admission =
-            Admission { camera: camera.clone(), feed: feed.clone(), demand, secret: secret.clone(), remote };
+        let admission = Admission {
+            camera: camera.clone(),
+            feed: feed.clone(),
+            demand,
+            secret: secret.clone(),
+            remote,
+        };
         let etag = random_text(8);
         match offer.answer(&self.local(&ice, ssrcs), offered) {
             Ok(settled) => {
@@ -417,7 +422,8 @@ impl RtcHandle {
             Err(OfferError::NoCodec(_)) => {
                 let settled = write::offer(&self.local(&ice, ssrcs), offered);
                 let sdp = settled.sdp.clone();
-                let awaiting = Box::new(Awaiting { settled, local: ice, ssrcs, etag: etag.clone() });
+                let awaiting =
+                    Box::new(Awaiting { settled, local: ice, ssrcs, etag: etag.clone() });
                 let asked = self.ask(|done| Command::Await { admission, awaiting, done }).await;
                 asked.ok_or(CreateError::Stopping)?.map_err(CreateError::Full)?;
                 Ok(Created { sdp, counter_offer: Some(COUNTER_OFFER_VALID), secret, etag })
@@ -454,9 +460,8 @@ impl RtcHandle {
         };
         let session = Box::new(WhepSession::new(parameters, &self.identity, now));
         let remote_ufrag = remote.ice_ufrag.clone();
-        let asked = self
-            .ask(|done| Command::Create { admission, session, etag, remote_ufrag, done })
-            .await;
+        let asked =
+            self.ask(|done| Command::Create { admission, session, etag, remote_ufrag, done }).await;
         asked.ok_or(CreateError::Stopping)?.map_err(CreateError::Full)
     }
 
@@ -596,9 +601,9 @@ fn random_ssrcs() -> Ssrcs {
     Ssrcs { video: video | 1, rtx: video | 2, audio: video | 3 }
 }
 
-/// Waits for a camera that was asked for to be live.
-async fn wait_live(feed: &Feed) -> bool {
+/// Waits for a camera that was asked for to be live, within bounds.
+async fn wait_live(feed: &Feed) {
     let mut news = feed.watch_news();
-    let live = news.wait_for(|_| feed.is_live());
-    matches!(timeout(DEMAND_TIMEOUT, live).await, Ok(Ok(_)))
+    // Whether it came to life is looked at after.
+    let _ = timeout(DEMAND_TIMEOUT, news.wait_for(|_| feed.is_live())).await;
 }

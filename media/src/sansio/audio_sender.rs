@@ -56,8 +56,7 @@ impl AudioSender {
         let mid = self.agreed.extensions.mid.map(|id| (id, self.agreed.mid.as_bytes()));
         for payload in &unit.payloads {
             let marker = std::mem::take(&mut self.is_first);
-            let fields =
-                RtpFields { payload_type: self.agreed.payload_type, marker, timestamp };
+            let fields = RtpFields { payload_type: self.agreed.payload_type, marker, timestamp };
             // The first packet says which section it is for, should the SSRC not be known yet.
             let extensions = if marker { mid.as_slice() } else { &[] };
             out.push(peer, |buffer| {

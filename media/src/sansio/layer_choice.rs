@@ -90,8 +90,7 @@ impl Path {
     /// A receiver report: the part of packets lost since the last one, 0.0–1.0.
     pub fn on_loss(&mut self, fraction_lost: f32) {
         self.fraction_lost = fraction_lost;
-        self.heavy_reports =
-            if fraction_lost >= HEAVY_LOSS { self.heavy_reports + 1 } else { 0 };
+        self.heavy_reports = if fraction_lost >= HEAVY_LOSS { self.heavy_reports + 1 } else { 0 };
     }
 
     /// A receiver's estimate (REMB) of what it can take.
@@ -113,9 +112,9 @@ impl Path {
     /// needs. To be asked about once a second.
     pub fn ceiling_bps(&mut self, now: Instant, sent_bps: u32) -> Option<u32> {
         // An estimate can only follow what is sent: it says something when it is below that.
-        let is_short = self.estimate_bps.is_some_and(|estimate| {
-            u64::from(estimate) * 10 < u64::from(sent_bps) * 9
-        });
+        let is_short = self
+            .estimate_bps
+            .is_some_and(|estimate| u64::from(estimate) * 10 < u64::from(sent_bps) * 9);
         if sent_bps > 0 && (is_short || self.heavy_reports >= HEAVY_REPORTS) {
             if self.stepped_up_at.take().is_some_and(|at| now < at + PROVEN) {
                 self.hold = (self.hold * 2).min(MAX_HOLD);
@@ -149,10 +148,7 @@ mod tests {
             size_px: Some(size_px),
             bitrate_bps,
         };
-        vec![
-            layer(0, "main", (1920, 1080), 4_000_000),
-            layer(1, "sub", (640, 360), 500_000),
-        ]
+        vec![layer(0, "main", (1920, 1080), 4_000_000), layer(1, "sub", (640, 360), 500_000)]
     }
 
     fn wish(width: Option<u32>, rid: Option<&str>) -> Wish {

@@ -77,6 +77,12 @@ enum State {
     Live,
 }
 
+/// Values of the extensions that are not on every packet.
+struct Rare {
+    captured: [u8; 8],
+    delay: [u8; 3],
+}
+
 /// Frames sent, by the packets they became.
 #[derive(Debug, Default)]
 struct History {
@@ -342,9 +348,9 @@ impl VideoSender {
                 self.extensions_due = now + EXTENSION_INTERVAL;
                 let captured = abs_capture_time(self.clock.ntp(unit.arrived_at).0);
                 let delay = playout_delay(PLAYOUT_DELAY_MS.0, PLAYOUT_DELAY_MS.1);
-                self.seal(fields, payload, (sent_at, Some((captured, delay))), peer, out)?;
+                self.seal(fields, payload, sent_at, Some(Rare { captured, delay }), peer, out)?;
             } else {
-                self.seal(fields, payload, (sent_at, None), peer, out)?;
+                self.seal(fields, payload, sent_at, None, peer, out)?;
             }
         }
         let len_bytes = unit.len_bytes();
@@ -362,7 +368,8 @@ impl VideoSender {
         &mut self,
         fields: RtpFields,
         payload: &[u8],
-        (sent_at, rare): ([u8; 3], Option<([u8; 8], [u8; 3])>),
+        sent_at: [u8; 3],
+        rare: Option<Rare>,
         peer: SocketAddr,
         out: &mut Outbox,
     ) -> Result<(), SrtpError> {
@@ -376,11 +383,10 @@ impl VideoSender {
             }
         };
         add(ids.abs_send_time, &sent_at);
-        let (captured, delay) = rare.unwrap_or_default();
-        if rare.is_some() {
+        if let Some(Rare { captured, delay }) = &rare {
             add(ids.mid, self.agreed.mid.as_bytes());
-            add(ids.playout_delay, &delay);
-            add(ids.abs_capture_time, &captured);
+            add(ids.playout_delay, delay);
+            add(ids.abs_capture_time, captured);
         }
         let values = &values[..count];
         out.push(peer, |buffer| self.rtp.seal(fields, values, &[payload], buffer).map(|_| ()))
@@ -405,7 +411,9 @@ impl VideoSender {
         for sequence_number in lost {
             let Some((frame, index)) = self.history.find(sequence_number) else { continue };
             let payload = &frame.unit.payloads[index];
-            let Some(left) = self.retransmit_budget.checked_sub(payload.len()) else { return Ok(()) };
+            let Some(left) = self.retransmit_budget.checked_sub(payload.len()) else {
+                return Ok(());
+            };
             self.retransmit_budget = left;
             let fields = RtpFields {
                 payload_type,

@@ -21,9 +21,7 @@ use super::{
     rtcp::{self, Packet},
     sdp::write::{Agreed, Ssrcs},
     srtp::{Endpoint, RtcpReceiver, RtcpSender, SrtpError},
-    transport::{
-        IceCredentials, Transport, TransportEvent, TransportInput, TransportParameters,
-    },
+    transport::{IceCredentials, Transport, TransportEvent, TransportInput, TransportParameters},
     video_sender::{Counters, VideoSender},
     wall_clock::WallClock,
 };
@@ -217,8 +215,9 @@ impl WhepSession {
                     }
                 }
                 Packet::Nack { media_ssrc, lost, .. } if media_ssrc == ssrc => {
-                    if media.video.on_nack(now, lost.iter(), from, out).is_err() {
-                        return Some(Event::Closed(CloseReason::SrtpFailed));
+                    let sent = media.video.on_nack(now, lost.iter(), from, out);
+                    if let Some(closed) = closed_by(sent) {
+                        return Some(closed);
                     }
                 }
                 Packet::PictureLossIndication { media_ssrc, .. } => wants_key |= media_ssrc == ssrc,

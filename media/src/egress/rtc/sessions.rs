@@ -195,7 +195,9 @@ impl Sessions {
             }
             Command::RestartIce { resource, credentials, etag, done } => {
                 let key = self.find(&resource);
-                if let Some((key, session)) = key.and_then(|key| Some((key, self.table.get_mut(&key)?))) {
+                if let Some((key, session)) =
+                    key.and_then(|key| Some((key, self.table.get_mut(&key)?)))
+                {
                     session.etag = etag;
                     session.remote_ufrag.clone_from(&credentials.remote_ufrag);
                     session.whep.restart_ice(credentials);
@@ -467,7 +469,7 @@ impl Sessions {
             for (layer, reader) in watched.layers.iter_mut().enumerate() {
                 let Some(reader) = reader else { continue };
                 let Reader { cursor, viewers } = reader;
-                let mut on_lag = |sessions: &mut HashMap<Key, Session>| {
+                let on_lag = |sessions: &mut HashMap<Key, Session>| {
                     for key in viewers.iter() {
                         if let Some(session) = sessions.get_mut(key) {
                             session.whep.restart_at_key();
