@@ -163,8 +163,8 @@ pub fn is_ufrag(text: &str) -> bool {
 }
 
 impl Section {
-    fn read(media: &Media) -> Self {
-        let value = |name: &str| media.get_first_attribute_value(name).flatten();
+    pub(super) fn read(media: &Media) -> Self {
+        let value = |name: &'static str| media.get_first_attribute_value(name).flatten();
         let mid = value("mid")
             .filter(|mid| mid.len() <= 16 && mid.bytes().all(|b| b.is_ascii_graphic()))
             .unwrap_or_default();
@@ -256,7 +256,7 @@ fn payloads(media: &Media) -> Vec<Payload> {
         .collect()
 }
 
-fn parse_fingerprint(text: &str) -> Option<[u8; 32]> {
+pub(super) fn parse_fingerprint(text: &str) -> Option<[u8; 32]> {
     let (algorithm, digits) = text.split_once(' ')?;
     if !algorithm.eq_ignore_ascii_case("sha-256") {
         return None;
