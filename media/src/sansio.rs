@@ -13,6 +13,7 @@ pub mod h264;
 pub mod outbox;
 pub mod packetize;
 pub mod reorder;
+pub mod rtcp;
 pub mod rtp;
 pub mod sdp;
 pub mod srtp;
