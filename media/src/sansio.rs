@@ -22,3 +22,4 @@ pub mod timeline;
 pub mod transport;
 pub mod whep_session;
 pub mod whip_sdp;
+pub mod whip_session;

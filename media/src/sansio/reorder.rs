@@ -104,6 +104,12 @@ impl<T> Reorder<T> {
         Inserted::New
     }
 
+    /// Whether the packet of this sequence number is missed now.
+    pub fn is_wanted(&self, sequence_number: u16) -> bool {
+        let step = sequence_number.wrapping_sub(self.highest as u16) as i16;
+        self.holes.contains_key(&(self.highest + i64::from(step)))
+    }
+
     fn start_at(&mut self, index: i64, packet: T) {
         self.next = Some(index);
         self.highest = index;
