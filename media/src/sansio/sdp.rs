@@ -164,7 +164,7 @@ pub fn is_ufrag(text: &str) -> bool {
 }
 
 impl Section {
-    fn read(media: &Media) -> Self {
+    pub(super) fn read(media: &Media) -> Self {
         let mid = media
             .get_first_attribute_value("mid")
             .flatten()
@@ -262,7 +262,7 @@ fn payloads(media: &Media) -> Vec<Payload> {
         .collect()
 }
 
-fn parse_fingerprint(text: &str) -> Option<[u8; 32]> {
+pub(super) fn parse_fingerprint(text: &str) -> Option<[u8; 32]> {
     let (algorithm, digits) = text.split_once(' ')?;
     if !algorithm.eq_ignore_ascii_case("sha-256") {
         return None;

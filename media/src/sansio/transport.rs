@@ -1,4 +1,4 @@
-//! One peer's connection: ICE-lite, DTLS server, SRTP keys and consent, for senders and receivers alike.
+//! One peer's connection: ICE-lite, DTLS, SRTP keys and consent, for senders and receivers alike.
 //!
 //! Must not: know what the media is. Media of the connected peer is left to the session that owns this.
 //!
@@ -105,6 +105,7 @@ pub struct Transport {
     /// What an ICE restart agreed on, until the peer uses it.
     restarted: Option<IceAgent>,
     remote_fingerprint: [u8; 32],
+    role: DtlsRole,
     dtls: DtlsServer,
     peer: Option<SocketAddr>,
     created_at: Instant,
@@ -135,13 +136,29 @@ impl IceAgent {
 }
 
 impl Transport {
-    /// A connection that waits for its peer.
+    /// A connection that waits for its peer, with us as the DTLS server.
     pub fn new(parameters: TransportParameters, identity: &Identity, now: Instant) -> Self {
+        Self::with_role(parameters, DtlsRole::Server, identity, now)
+    }
+
+    /// A connection that waits for its peer. As the DTLS client we begin the handshake once the peer's
+    /// address is known.
+    pub fn with_role(
+        parameters: TransportParameters,
+        role: DtlsRole,
+        identity: &Identity,
+        now: Instant,
+    ) -> Self {
+        let dtls = match role {
+            DtlsRole::Server => DtlsServer::new(identity, now),
+            DtlsRole::Client => DtlsServer::client(identity, now),
+        };
         Self {
             ice: IceAgent::new(parameters.ice),
             restarted: None,
             remote_fingerprint: parameters.remote_fingerprint,
-            dtls: DtlsServer::new(identity, now),
+            role,
+            dtls,
             peer: None,
             created_at: now,
             last_consent: now,
@@ -182,6 +199,13 @@ impl Transport {
         self.restarted = Some(IceAgent::new(credentials));
     }
 
+    /// Media of the peer was found authentic: it is there, although it may send no checks.
+    ///
+    /// For sessions that receive: what they send back is little, and some publishers check only once.
+    pub fn heard_from_peer(&mut self, now: Instant) {
+        self.last_consent = now;
+    }
+
     /// Takes a datagram that was found to be for this connection.
     pub fn on_datagram(
         &mut self,
@@ -219,10 +243,16 @@ impl Transport {
             return;
         }
         self.last_consent = now;
-        if request.use_candidate || self.peer.is_none() {
+        let is_first = self.peer.is_none();
+        if request.use_candidate || is_first {
             self.peer = Some(from);
         }
         push(out, from, |buffer| request.write_success(from, &self.ice.integrity, buffer));
+        if is_first && self.role == DtlsRole::Client {
+            // A failure comes again with the first timer; before an answer there are no events.
+            let _ = self.dtls.on_timer(now);
+            let _ = self.poll_dtls(out);
+        }
     }
 
     fn poll_dtls(&mut self, out: &mut Outbox) -> Option<TransportEvent> {
@@ -238,7 +268,7 @@ impl Transport {
                 // Keys are set once; a second export must not rewind the packet index.
                 DtlsEvent::Keys(..) if self.has_keys => None,
                 DtlsEvent::Keys(profile, exported) => {
-                    let keys = MasterKeys::split(profile, &exported, DtlsRole::Server);
+                    let keys = MasterKeys::split(profile, &exported, self.role);
                     match keys.and_then(MasterKeys::into_endpoint) {
                         Ok(endpoint) => {
                             self.endpoint = Some(Box::new(endpoint));
@@ -336,22 +366,28 @@ pub(crate) mod testing {
         pub(crate) srtp: Option<Endpoint>,
         pub(crate) checks_answered: u32,
         pub(crate) is_closed: bool,
+        role: DtlsRole,
     }
 
     impl Client {
         /// A client, and what its offer and our answer settled.
         pub(crate) fn new(now: Instant) -> (Self, TransportParameters) {
+            Self::with_role(now, DtlsRole::Client)
+        }
+
+        /// The same, with its own role in DTLS.
+        pub(crate) fn with_role(now: Instant, role: DtlsRole) -> (Self, TransportParameters) {
             let certificate = dimpl::certificate::generate_self_signed_certificate().unwrap();
             let parameters = TransportParameters {
                 ice: credentials(),
                 remote_fingerprint: certificate.fingerprint().try_into().unwrap(),
             };
-            (Self::with_certificate(certificate, now), parameters)
+            (Self::with_certificate(certificate, role, now), parameters)
         }
 
-        fn with_certificate(certificate: DtlsCertificate, now: Instant) -> Self {
+        fn with_certificate(certificate: DtlsCertificate, role: DtlsRole, now: Instant) -> Self {
             let mut dtls = Dtls::new_12(Arc::new(dimpl::Config::default()), certificate, now);
-            dtls.set_active(true);
+            dtls.set_active(role == DtlsRole::Client);
             Self {
                 address: "127.0.0.1:4000".parse().unwrap(),
                 credentials: credentials(),
@@ -359,6 +395,7 @@ pub(crate) mod testing {
                 srtp: None,
                 checks_answered: 0,
                 is_closed: false,
+                role,
             }
         }
 
@@ -396,7 +433,7 @@ pub(crate) mod testing {
                     Output::Timeout(_) => return datagrams,
                     Output::KeyingMaterial(material, SrtpProfile::AEAD_AES_256_GCM) => {
                         let profile = Profile::Aes256Gcm;
-                        let keys = MasterKeys::split(profile, &material, DtlsRole::Client).unwrap();
+                        let keys = MasterKeys::split(profile, &material, self.role).unwrap();
                         self.srtp = Some(keys.into_endpoint().unwrap());
                     }
                     Output::CloseNotify => self.is_closed = true,
@@ -528,6 +565,33 @@ mod tests {
         let mut link = Link::new(4, |_| {});
         link.connect();
         assert!(link.endpoint.is_some() && link.client.srtp.is_some());
+    }
+
+    #[test]
+    fn a_peer_that_is_the_dtls_server_gets_a_client_hello_once_it_is_known() {
+        for lose_every in [0, 4] {
+            let mut link = Link::new(lose_every, |_| {});
+            let (client, parameters) = Client::with_role(link.now, DtlsRole::Server);
+            let identity = Identity::generate().unwrap();
+            link.client = client;
+            link.transport =
+                Transport::with_role(parameters, DtlsRole::Client, &identity, link.now);
+            link.step();
+            assert!(link.outbox.is_empty());
+            link.connect();
+            assert!(link.endpoint.is_some() && link.client.srtp.is_some(), "{:?}", link.closed);
+        }
+    }
+
+    #[test]
+    fn media_that_is_heard_keeps_a_connection_without_checks() {
+        let mut link = Link::connected();
+        for _ in 0..4 {
+            link.now += CONSENT_TIMEOUT / 2;
+            link.transport.heard_from_peer(link.now);
+            link.step();
+        }
+        assert_eq!(link.closed, None);
     }
 
     #[test]
