@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
 mod rtsp_server;
+mod sources;
 
 use std::{
     net::{IpAddr, Ipv4Addr, SocketAddr},
