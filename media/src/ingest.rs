@@ -18,13 +18,14 @@ use tracing::{info, warn};
 use crate::{
     camera::{CameraConfig, SourceUrl},
     hub::{Feed, MAX_LAYERS, TrackIndex},
-    ingest::{publisher::TrackPublisher, rtsp::RtspSessions},
+    ingest::{publisher::TrackPublisher, rtsp::RtspSessions, whep::WhepSessions},
     sansio::backoff::Backoff,
 };
 
 pub mod publisher;
 pub mod rtsp;
 pub mod test_pattern;
+mod whep;
 
 /// Without a picture for this long a camera counts as lost.
 pub const SILENCE_TIMEOUT: Duration = Duration::from_secs(3);
@@ -80,6 +81,30 @@ pub enum SourceError {
     /// The camera broke RTSP; the debug log has the details.
     #[error("the camera's RTSP answers make no sense")]
     Protocol,
+    /// WHEP 409.
+    #[error("the origin's camera is not live now")]
+    OriginNotLive,
+    /// WHEP 503.
+    #[error("the origin takes no more viewers now")]
+    OriginFull,
+    /// WHEP 406.
+    #[error("the origin refuses our offer; it may have none of our codecs")]
+    OfferRefused,
+    /// Another HTTP status.
+    #[error("the origin answers with HTTP status {0}")]
+    HttpStatus(u16),
+    /// TLS.
+    #[error("the origin's certificate is not trusted")]
+    NotTrusted,
+    /// Nothing to verify an origin with.
+    #[error("this server has no root certificates; install `ca-certificates`")]
+    NoRoots,
+    /// The origin broke HTTP or SDP; the debug log has the details.
+    #[error("the origin's WHEP answers make no sense")]
+    Origin,
+    /// HTTP works and UDP does not.
+    #[error("the origin answers, but no packets come; is UDP let through?")]
+    NoPackets,
     /// The connection failed.
     #[error("{0}")]
     Io(std::io::ErrorKind),
@@ -225,7 +250,7 @@ async fn retry(
     let is_main = (index, rid) == MAIN;
     let mut backoff = Backoff::default();
     let mut last_reason = None;
-    let rtsp = RtspSessions::default();
+    let sessions = Sessions::default();
     let has_audio = is_main && camera.config.audio;
     let mut publishers = Publishers {
         video: TrackPublisher::new(camera, index, rid),
@@ -235,7 +260,7 @@ async fn retry(
         let ended = tokio::select! {
             biased;
             () = token.cancelled() => None,
-            error = run_once(source, &mut publishers, &rtsp) => Some(error),
+            error = run_once(source, &mut publishers, &sessions) => Some(error),
         };
         if publishers.video.has_published() {
             backoff.reset();
@@ -246,7 +271,8 @@ async fn retry(
             audio.clear();
         }
         let Some(error) = ended else {
-            rtsp.wait_for_teardown(STOP_TEARDOWN_TIMEOUT).await;
+            sessions.rtsp.wait_for_teardown(STOP_TEARDOWN_TIMEOUT).await;
+            sessions.whep.wait_for_goodbyes(STOP_TEARDOWN_TIMEOUT).await;
             return;
         };
         let reason = error.to_string();
@@ -270,14 +296,22 @@ async fn retry(
     }
 }
 
+/// Sessions of one source that its other side may still have to be told the end of.
+#[derive(Default)]
+struct Sessions {
+    rtsp: RtspSessions,
+    whep: WhepSessions,
+}
+
 /// Publishes until the source fails; there is no other way to end.
 async fn run_once(
     source: &SourceUrl,
     publishers: &mut Publishers<'_>,
-    rtsp: &RtspSessions,
+    sessions: &Sessions,
 ) -> SourceError {
     let ended = match source {
-        SourceUrl::Rtsp(url) => rtsp::run(url, publishers, rtsp).await,
+        SourceUrl::Rtsp(url) => rtsp::run(url, publishers, &sessions.rtsp).await,
+        SourceUrl::Whep(url) => whep::run(url, publishers, &sessions.whep).await,
         SourceUrl::Test { width_px, height_px } => {
             test_pattern::run(*width_px, *height_px, &mut publishers.video).await
         }

@@ -201,6 +201,11 @@ impl Assembler {
         self.dropped_units
     }
 
+    /// Whether pictures are withheld until the next key frame.
+    pub fn needs_key(&self) -> bool {
+        self.needs_key
+    }
+
     /// Takes the next packet; gives the access units it completes (none, one, or two).
     pub fn push(&mut self, packet: RtpPacket) -> [Option<Assembled>; 2] {
         let is_new_unit =
