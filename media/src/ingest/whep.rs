@@ -28,7 +28,6 @@ use crate::camera::WhepUrl;
 
 mod intake;
 mod peer;
-mod reorder;
 mod signalling;
 
 /// From the answer to the first packet.

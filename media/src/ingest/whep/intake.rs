@@ -9,13 +9,15 @@ use std::{
 
 use bytes::Bytes;
 
-use super::reorder::Reorder;
 use crate::sansio::{
     assemble::{Assembled, Assembler, ParameterSets, RtpPacket},
     format::Codec,
     h264, h265,
+    reorder::Reorder,
 };
 
+/// A missing packet is waited for this long: enough for one request and its answer.
+const HOLD: Duration = Duration::from_millis(100);
 /// The first key frame is waited for this long; most origins send it unasked. A burst that comes together
 /// with the end of the DTLS handshake is lost in the `webrtc` crate (0.21.1), so often it has to be asked for.
 const FIRST_KEY_WAIT: Duration = Duration::from_millis(100);
@@ -53,7 +55,7 @@ impl Intake {
         if is_video {
             self.key_request_at.get_or_insert(now + FIRST_KEY_WAIT);
         }
-        ordered.reorder.push(packet.sequence_number, packet, now);
+        ordered.reorder.insert(now, packet.sequence_number, packet);
         is_video
     }
 
@@ -110,7 +112,7 @@ impl Intake {
     /// When to look again though nothing has come.
     pub(super) fn next_timeout(&self) -> Option<Instant> {
         let key_request = self.key_request_at.filter(|_| self.needs_key());
-        let held_back = [&self.video, &self.audio].map(|stream| stream.reorder.next_timeout());
+        let held_back = [&self.video, &self.audio].map(|stream| stream.reorder.next_give_up());
         held_back.into_iter().chain([key_request]).flatten().min()
     }
 }
@@ -123,10 +125,15 @@ fn no_parameter_sets(codec: Codec) -> ParameterSets {
 }
 
 /// One stream of packets, put in order and on an unwrapped clock.
-#[derive(Default)]
 struct Ordered {
     reorder: Reorder<Received>,
     last_timestamp: Option<i64>,
+}
+
+impl Default for Ordered {
+    fn default() -> Self {
+        Self { reorder: Reorder::new(HOLD), last_timestamp: None }
+    }
 }
 
 impl Ordered {
