@@ -8,6 +8,10 @@ A live picture (a moving ball, a clock and the running time, so that a frozen pi
 
     rtsp_server.py --port 0 --width 640 --height 360 --fps 30 --gop 30
 
+The time in the picture, readable by a program, for measuring latency (see TimeCode):
+
+    rtsp_server.py --timecode --width 1280 --height 720
+
 An encoded H.264 clip in a loop, for load (no encoder runs):
 
     rtsp_server.py --clip clip.mp4
@@ -42,6 +46,7 @@ def arguments():
     parser.add_argument("--user", help="ask for this user name (basic authentication)")
     parser.add_argument("--password", default="", help="and this password")
     parser.add_argument("--clip", help="an MP4 with H.264 in it, served in a loop")
+    parser.add_argument("--timecode", action="store_true", help="live, the time in the picture")
     parser.add_argument("--audio", action="store_true", help="a second track: a G.711 A-law tone")
     return parser.parse_args()
 
@@ -62,6 +67,78 @@ def live_launch(args):
         return f"( {video} )"
     audio = "audiotestsrc is-live=true volume=0.1 ! alawenc ! rtppcmapay name=pay1 pt=8"
     return f"( {video} {audio} )"
+
+
+class TimeCode:
+    """A live picture whose top edge tells in milliseconds since 1970 when it was taken.
+
+    52 blocks of 16 x 32 pixels from the left: white, black, 48 bits (most significant first, white
+    is 1), even parity, white. Stamped just before the encoder, so that its delay is part of what is
+    measured, of one server's viewers as of another's.
+    """
+
+    BLOCK, HEIGHT, BITS = 16, 32, 48
+    WHITE, BLACK, NEUTRAL = b"\xeb" * BLOCK, b"\x10" * BLOCK, 0x80
+    # Frames of moving picture below the code, drawn once and repeated: drawing costs no time later.
+    DRAWN = 60
+
+    def __init__(self, args):
+        self.width, self.height, self.fps = args.width, args.height, args.fps
+        least = (self.BITS + 4) * self.BLOCK
+        if self.width < least or self.width % 2 or self.height % 2:
+            sys.exit(f"--timecode needs an even size, {least} pixels wide at least")
+        self.launch = (
+            "( appsrc name=units is-live=true do-timestamp=true format=time"
+            f" caps=video/x-raw,format=I420,width={self.width},height={self.height},"
+            f"framerate={self.fps}/1"
+            # One slice a frame: rtph264pay puts parameter sets before every IDR slice, and a decoder
+            # takes those in the middle of a picture for the start of another.
+            " ! x264enc tune=zerolatency speed-preset=ultrafast threads=1"
+            f" bitrate={args.kbps} key-int-max={args.gop}"
+            " ! video/x-h264,profile=baseline"
+            " ! rtph264pay name=pay0 pt=96 config-interval=-1 )"
+        )
+        raw = subprocess.run(
+            ["ffmpeg", "-v", "error", "-f", "lavfi", "-i",
+             f"testsrc2=s={self.width}x{self.height}:r={self.fps}", "-frames:v", str(self.DRAWN),
+             "-pix_fmt", "yuv420p", "-f", "rawvideo", "-"],
+            check=True, capture_output=True,
+        ).stdout  # fmt: skip
+        size = self.width * self.height * 3 // 2
+        self.below = [self.without_top(raw[at : at + size]) for at in range(0, len(raw), size)]
+
+    def without_top(self, frame):
+        """The frame without the luma rows of the code, and without colour under them."""
+        luma, quarter = self.width * self.height, self.width * self.height // 4
+        chroma_rows = self.width // 2 * (self.HEIGHT // 2)
+        below = bytearray(frame[self.width * self.HEIGHT :])
+        for plane in (0, quarter):
+            at = luma - self.width * self.HEIGHT + plane
+            below[at : at + chroma_rows] = bytes([self.NEUTRAL]) * chroma_rows
+        return bytes(below)
+
+    def top(self, millis):
+        bits = f"{millis:0{self.BITS}b}"
+        row = f"10{bits}{bits.count('1') % 2}1"
+        blocks = b"".join(self.WHITE if bit == "1" else self.BLACK for bit in row)
+        return blocks.ljust(self.width, self.BLACK[:1]) * self.HEIGHT
+
+    def prepare(self, _factory, media):
+        source = media.get_element().get_by_name("units")
+        started, pushed = time.monotonic(), 0
+
+        def push_what_is_due():
+            nonlocal pushed
+            if pushed <= (time.monotonic() - started) * self.fps:
+                below = self.below[pushed % len(self.below)]
+                frame = Gst.Buffer.new_wrapped(self.top(time.time_ns() // 1_000_000) + below)
+                pushed += 1
+                if source.emit("push-buffer", frame) != Gst.FlowReturn.OK:
+                    return GLib.SOURCE_REMOVE
+            return GLib.SOURCE_CONTINUE
+
+        timer = GLib.timeout_add(3, push_what_is_due)
+        media.connect("unprepared", lambda _media: GLib.Source.remove(timer))
 
 
 class Loop:
@@ -136,6 +213,10 @@ def main():
         clip = Loop(args.clip)
         factory.set_launch(Loop.LAUNCH)
         factory.connect("media-configure", clip.prepare)
+    elif args.timecode:
+        code = TimeCode(args)
+        factory.set_launch(code.launch)
+        factory.connect("media-configure", code.prepare)
     else:
         factory.set_launch(live_launch(args))
     if args.user:

@@ -58,7 +58,7 @@ pub enum DtlsEvent {
     PeerFingerprint([u8; 32]),
     /// Keys for SRTP.
     Keys(Profile, Vec<u8>),
-    /// The peer offers no AEAD profile.
+    /// The library settled on an SRTP profile we do not have.
     UnsupportedProfile,
     /// The handshake is complete.
     Connected,
@@ -145,6 +145,10 @@ impl DtlsServer {
                     }
                     SrtpProfile::AEAD_AES_256_GCM => {
                         DtlsEvent::Keys(Profile::Aes256Gcm, material.to_vec())
+                    }
+                    // The last of the library's preference: for peers that have nothing better.
+                    SrtpProfile::AES128_CM_SHA1_80 => {
+                        DtlsEvent::Keys(Profile::Aes128CmSha1_80, material.to_vec())
                     }
                     _ => DtlsEvent::UnsupportedProfile,
                 }),

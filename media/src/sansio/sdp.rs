@@ -139,13 +139,14 @@ impl Description {
         }
         // With BUNDLE the transport's attributes may be on the section that is bundled first.
         let value = |name: &str| -> Option<String> {
-            let of_media = media.get_first_attribute_value(name).flatten();
-            let of_session = || session.get_first_attribute_value(name).flatten();
-            let of_first = || session.medias[0].get_first_attribute_value(name).flatten();
-            of_media.or_else(of_session).or_else(of_first).map(str::to_owned)
+            let of =
+                |media: &Media| media.get_first_attribute_value(name).flatten().map(str::to_owned);
+            let of_session = session.get_first_attribute_value(name).flatten();
+            of(media).or(of_session.map(str::to_owned)).or_else(|| of(&session.medias[0]))
         };
-        let ice_ufrag =
-            value("ice-ufrag").filter(|text| is_ufrag(text)).ok_or(OfferError::Missing("ice-ufrag"))?;
+        let ice_ufrag = value("ice-ufrag")
+            .filter(|text| is_ufrag(text))
+            .ok_or(OfferError::Missing("ice-ufrag"))?;
         value("ice-pwd").filter(|pwd| pwd.len() >= 22).ok_or(OfferError::Missing("ice-pwd"))?;
         if value("setup").is_some_and(|setup| !matches!(setup.as_str(), "actpass" | "active")) {
             return Err(OfferError::Missing("setup (actpass or active)"));
@@ -164,8 +165,9 @@ pub fn is_ufrag(text: &str) -> bool {
 
 impl Section {
     pub(super) fn read(media: &Media) -> Self {
-        let value = |name: &'static str| media.get_first_attribute_value(name).flatten();
-        let mid = value("mid")
+        let mid = media
+            .get_first_attribute_value("mid")
+            .flatten()
             .filter(|mid| mid.len() <= 16 && mid.bytes().all(|b| b.is_ascii_graphic()))
             .unwrap_or_default();
         let extensions = media
@@ -184,7 +186,10 @@ impl Section {
             mid: mid.to_owned(),
             payloads: payloads(media),
             extensions,
-            measures_round_trip: value("rtcp-xr").is_some_and(|xr| xr.contains("rcvr-rtt")),
+            measures_round_trip: media
+                .get_attribute_values("rtcp-xr")
+                .flatten()
+                .any(|xr| xr.contains("rcvr-rtt")),
         }
     }
 
@@ -195,7 +200,8 @@ impl Section {
 
     /// The payload types to send `codec` with, the offer's preference first.
     pub fn sendable(&self, codec: Codec) -> impl Iterator<Item = &Payload> {
-        self.payloads.iter().filter(move |payload| payload.codec == codec && payload.is_sendable())
+        let is_it = move |payload: &&Payload| payload.codec == codec && payload.is_sendable();
+        self.payloads.iter().filter(is_it)
     }
 }
 

@@ -66,9 +66,9 @@ pub enum CloseReason {
     /// The handshake failed.
     #[error("the DTLS handshake failed")]
     DtlsFailed,
-    /// The peer offers only SRTP profiles without AEAD.
-    #[error("the peer offers no AES-GCM for SRTP")]
-    NoAeadProfile,
+    /// No SRTP profile in common.
+    #[error("the peer offers no SRTP profile that is known")]
+    NoSrtpProfile,
     /// SRTP cannot go on.
     #[error("SRTP cannot go on")]
     SrtpFailed,
@@ -278,7 +278,7 @@ impl Transport {
                         Err(_) => Some(CloseReason::SrtpFailed),
                     }
                 }
-                DtlsEvent::UnsupportedProfile => Some(CloseReason::NoAeadProfile),
+                DtlsEvent::UnsupportedProfile => Some(CloseReason::NoSrtpProfile),
                 DtlsEvent::Connected => {
                     self.is_handshake_done = true;
                     None

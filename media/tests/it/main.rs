@@ -26,6 +26,7 @@ async fn start(source: &str) -> Live {
     let config = LiveConfig {
         udp_addr: SocketAddr::from(([127, 0, 0, 1], 0)),
         announced: Vec::new(),
+        limits: Default::default(),
         cameras: vec![CameraConfig::new(
             "door".parse().unwrap(),
             "Door".into(),

@@ -34,6 +34,7 @@ async fn application(folder: &Path, auth: Auth) -> Router {
     let live = LiveConfig {
         udp_addr: SocketAddr::from(([127, 0, 0, 1], 0)),
         announced: Vec::new(),
+        limits: Default::default(),
         cameras: Vec::new(),
     };
     let live = Live::start(live, &Handle::current()).await.unwrap();

@@ -95,9 +95,10 @@ impl Description {
         let (video_section, audio_section) =
             (&self.sections[self.video], self.audio.map(|audio| &self.sections[audio]));
         let video = choose_video(video_section, offered.video).ok_or_else(|| no_codec(offered))?;
-        let audio = offered.audio.zip(audio_section).and_then(|(format, section)| {
-            Some((section, section.sendable(format.codec).next()?))
-        });
+        let audio = offered
+            .audio
+            .zip(audio_section)
+            .and_then(|(format, section)| Some((section, section.sendable(format.codec).next()?)));
 
         let mut sdp = String::with_capacity(3072);
         let mid = &video_section.mid;
@@ -179,7 +180,8 @@ pub fn offer(local: &Local<'_>, offered: Offered<'_>) -> Settled {
             measures_round_trip: true,
         }
     };
-    let fallback = Format { codec: Codec::H264, rid: String::new(), video: None, h264_profile: None };
+    let fallback =
+        Format { codec: Codec::H264, rid: String::new(), video: None, h264_profile: None };
     let video = section(offered.video.first().copied().unwrap_or(&fallback), "video", "0", 96);
     let audio = offered.audio.map(|format| section(format, "audio", "1", 98));
 
@@ -293,7 +295,8 @@ fn write_section(
          a=fingerprint:sha-256 {fingerprint}\r\na=setup:{setup}\r\n\
          a=mid:{mid}\r\na=sendonly\r\na=msid:damwall {kind}\r\na=rtcp-mux\r\na=rtcp-rsize\r\n"
     );
-    for (id, uri) in section.extensions.iter().filter(|(_, uri)| EXTENSIONS.contains(&uri.as_str())) {
+    for (id, uri) in section.extensions.iter().filter(|(_, uri)| EXTENSIONS.contains(&uri.as_str()))
+    {
         put!(sdp, "a=extmap:{id} {uri}\r\n");
     }
     if section.measures_round_trip {

@@ -69,7 +69,9 @@ fn retransmission_feedback_and_extensions_are_agreed_on_where_both_have_them() {
     let ids = ExtensionIds { abs_send_time: Some(2), ..ExtensionIds::default() };
     assert_eq!(settled.video.extensions, ids);
     let sdp = settled.sdp;
-    for line in ["m=video 9 UDP/TLS/RTP/SAVPF 104 105", "a=fmtp:105 apt=104", "a=ssrc-group:FID 7 8"] {
+    for line in
+        ["m=video 9 UDP/TLS/RTP/SAVPF 104 105", "a=fmtp:105 apt=104", "a=ssrc-group:FID 7 8"]
+    {
         assert!(sdp.contains(&format!("{line}\r\n")), "{line}");
     }
     assert!(!sdp.contains("transport-cc") && !sdp.contains("video-orientation"));
