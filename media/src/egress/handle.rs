@@ -30,6 +30,8 @@ use crate::{
         transport::{IceCredentials, TransportParameters},
         wall_clock::WallClock,
         whep_session::{SessionParameters, WhepSession},
+        whip_sdp::{WhipOffer, WhipOfferError},
+        whip_session::{ReceiveLimits, WhipParameters, WhipSession},
     },
 };
 
@@ -94,6 +96,9 @@ pub enum CreateError {
     /// The offer cannot be answered.
     #[error(transparent)]
     Offer(#[from] OfferError),
+    /// The publisher's offer cannot be answered.
+    #[error(transparent)]
+    Publish(#[from] WhipOfferError),
     /// As many sessions as are allowed.
     #[error("too many viewers {0}")]
     Full(Limit),
@@ -263,6 +268,13 @@ pub(super) enum Command {
         etag: String,
         remote_ufrag: String,
         done: oneshot::Sender<Result<(), Limit>>,
+    },
+    Publish {
+        admission: Admission,
+        session: Box<WhipSession>,
+        etag: String,
+        remote_ufrag: String,
+        done: oneshot::Sender<Result<(), CreateError>>,
     },
     /// Keeps an offer of ours until it is answered.
     Await {
@@ -472,11 +484,30 @@ impl RtcHandle {
     pub async fn publish(
         &self,
         camera: &CameraId,
-        _offer: &[u8],
-        _remote: IpAddr,
+        offer: &[u8],
+        remote: IpAddr,
     ) -> Result<Created, CreateError> {
-        self.hub.feed(camera).ok_or(CreateError::UnknownCamera)?;
-        Err(CreateError::NotPublishable)
+        let feed = self.hub.feed(camera).ok_or(CreateError::UnknownCamera)?;
+        let offer = WhipOffer::parse(offer)?;
+        if feed.ingress().is_none() {
+            return Err(CreateError::NotPublishable);
+        }
+        let (ice, ssrcs) = (LocalIce::random(), random_ssrcs());
+        let sdp = offer.answer(&self.local(&ice, ssrcs));
+        let credentials = (ice.ufrag.as_str(), ice.pwd.as_str());
+        let limits = ReceiveLimits::default();
+        let parameters = WhipParameters::new(&offer, credentials, ssrcs.video, limits);
+        let session = Box::new(WhipSession::new(parameters, &self.identity, Instant::now()));
+        let secret = SessionSecret::random();
+        let (demand, camera) = (feed.demand(), camera.clone());
+        let admission = Admission { camera, feed, demand, secret: secret.clone(), remote };
+        let etag = random_text(8);
+        let (new_etag, remote_ufrag) = (etag.clone(), offer.ice_ufrag);
+        let asked = self
+            .ask(|done| Command::Publish { admission, session, etag: new_etag, remote_ufrag, done })
+            .await;
+        asked.ok_or(CreateError::Stopping)??;
+        Ok(Created { sdp, counter_offer: None, secret, etag })
     }
 
     /// Changes a session, a viewer's or a publisher's.

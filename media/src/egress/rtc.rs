@@ -20,6 +20,8 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
+mod index;
+mod publishers;
 mod sessions;
 
 use self::sessions::Sessions;

@@ -2,7 +2,7 @@
 
 use std::{
     collections::{HashMap, HashSet},
-    net::{IpAddr, SocketAddr},
+    net::SocketAddr,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -11,9 +11,13 @@ use domain::CameraId;
 use tokio::sync::Notify;
 use tracing::{info, warn};
 
-use super::super::handle::{
-    Admission, Awaiting, COUNTER_OFFER_VALID, Command, IceSession, LayerError, Limit, Limits,
-    Resource, SessionSecret, SessionStats,
+use super::{
+    super::handle::{
+        Admission, Awaiting, COUNTER_OFFER_VALID, Command, CreateError, IceSession, LayerError,
+        Limit, Limits, Resource, SessionSecret, SessionStats,
+    },
+    index::{Index, Key, Names},
+    publishers::Publishers,
 };
 use crate::{
     hub::{Cursor, Demand, Feed, MAX_LAYERS, Read, Track, ViewerCount},
@@ -22,8 +26,9 @@ use crate::{
         format::Codec,
         layer_choice::LayerInfo,
         outbox::Outbox,
-        stun::BindingRequest,
+        transport::IceCredentials,
         whep_session::{CloseReason, Event, WhepSession},
+        whip_session::WhipSession,
     },
 };
 
@@ -32,27 +37,22 @@ const SECOND: Duration = Duration::from_secs(1);
 /// A viewer that asks for a key frame is shown the newest GOP again, if it is no longer than this.
 const MAX_REPLAY_ON_REQUEST_BYTES: usize = 1 << 20;
 
-type Key = u64;
-
 /// See the module.
 #[derive(Debug)]
 pub(super) struct Sessions {
     limits: Limits,
     wake: Arc<Notify>,
-    table: HashMap<Key, Session>,
-    next_key: Key,
-    by_ufrag: HashMap<String, Key>,
-    by_address: HashMap<SocketAddr, Key>,
-    by_secret: HashMap<SessionSecret, Key>,
-    by_remote: HashMap<IpAddr, usize>,
-    by_camera: HashMap<CameraId, usize>,
+    index: Index,
+    viewers: HashMap<Key, Viewer>,
+    publishers: Publishers,
     awaiting: HashMap<SessionSecret, Pending>,
     cameras: HashMap<CameraId, Watched>,
-    /// Those whose next time-out may be less than a second away.
+    /// Viewers whose next time-out may be less than a second away.
     restless: HashSet<Key>,
     next_second: Instant,
 }
 
+/// An offer of ours that waits for its answer.
 struct Pending {
     admission: Admission,
     awaiting: Box<Awaiting>,
@@ -66,14 +66,8 @@ impl std::fmt::Debug for Pending {
 }
 
 #[derive(Debug)]
-struct Session {
-    camera: CameraId,
-    secret: SessionSecret,
-    remote: IpAddr,
-    etag: String,
-    remote_ufrag: String,
-    ufrags: Vec<String>,
-    indexed_address: Option<SocketAddr>,
+struct Viewer {
+    names: Names,
     connect_began: Instant,
     whep: WhepSession,
     feed: Arc<Feed>,
@@ -133,13 +127,9 @@ impl Sessions {
         Self {
             limits,
             wake,
-            table: HashMap::new(),
-            next_key: 1,
-            by_ufrag: HashMap::new(),
-            by_address: HashMap::new(),
-            by_secret: HashMap::new(),
-            by_remote: HashMap::new(),
-            by_camera: HashMap::new(),
+            index: Index::default(),
+            viewers: HashMap::new(),
+            publishers: Publishers::default(),
             awaiting: HashMap::new(),
             cameras: HashMap::new(),
             restless: HashSet::new(),
@@ -148,12 +138,12 @@ impl Sessions {
     }
 
     pub(super) fn len(&self) -> usize {
-        self.table.len()
+        self.viewers.len() + self.publishers.len()
     }
 
     /// Whether datagrams to this address are a session's.
     pub(super) fn knows(&self, address: &SocketAddr) -> bool {
-        self.by_address.contains_key(address)
+        self.index.knows(address)
     }
 
     pub(super) fn on_command(&mut self, now: Instant, command: Command, out: &mut Outbox) {
@@ -162,9 +152,12 @@ impl Sessions {
             Command::Create { admission, session, etag, remote_ufrag, done } => {
                 let admitted = self.admit(&admission);
                 if admitted.is_ok() {
-                    self.insert(now, admission, *session, etag, remote_ufrag);
+                    self.insert(now, admission, *session, (etag, remote_ufrag));
                 }
                 let _ = done.send(admitted);
+            }
+            Command::Publish { admission, session, etag, remote_ufrag, done } => {
+                let _ = done.send(self.publish(now, admission, *session, (etag, remote_ufrag)));
             }
             Command::Await { admission, awaiting, done } => {
                 let admitted = self.admit(&admission);
@@ -181,11 +174,15 @@ impl Sessions {
                 let _ = done.send(taken.map(|pending| (pending.admission, pending.awaiting)));
             }
             Command::Ice { resource, done } => {
-                let session = self.find(&resource).map(|key| &self.table[&key]);
-                let current = session.map(|session| IceSession {
-                    etag: session.etag.clone(),
-                    remote_ufrag: session.remote_ufrag.clone(),
-                    mid: session.whep.video_agreed().mid.clone(),
+                let key = self.index.find(&resource);
+                let viewer = key.and_then(|key| self.viewers.get(&key));
+                let mid = viewer.map(|viewer| viewer.whep.video_agreed().mid.clone());
+                let names = viewer.map(|viewer| &viewer.names);
+                let names = names.or_else(|| self.publishers.names(key?));
+                let current = names.map(|names| IceSession {
+                    etag: names.etag.clone(),
+                    remote_ufrag: names.remote_ufrag.clone(),
+                    mid: mid.unwrap_or_else(|| "0".to_owned()),
                 });
                 let pending = || {
                     let etag = self.pending(&resource)?.awaiting.etag.clone();
@@ -194,29 +191,15 @@ impl Sessions {
                 let _ = done.send(current.or_else(pending));
             }
             Command::RestartIce { resource, credentials, etag, done } => {
-                let key = self.find(&resource);
-                if let Some((key, session)) =
-                    key.and_then(|key| Some((key, self.table.get_mut(&key)?)))
-                {
-                    session.etag = etag;
-                    session.remote_ufrag.clone_from(&credentials.remote_ufrag);
-                    session.whep.restart_ice(credentials);
-                    let ufrags: Vec<_> =
-                        session.whep.transport().local_ufrags().map(str::to_owned).collect();
-                    for old in std::mem::replace(&mut session.ufrags, ufrags) {
-                        self.by_ufrag.remove(&old);
-                    }
-                    for ufrag in &session.ufrags {
-                        self.by_ufrag.insert(ufrag.clone(), key);
-                    }
-                }
-                let _ = done.send(key.is_some());
+                let key = self.index.find(&resource);
+                let restarted = key.is_some_and(|key| self.restart_ice(key, credentials, etag));
+                let _ = done.send(restarted);
             }
             Command::SelectLayer { resource, wish, done } => {
-                let _ = done.send(match self.find(&resource) {
+                let _ = done.send(match self.viewer(&resource) {
                     None => Err(LayerError::NoSession),
                     Some(key) => {
-                        let session = self.table.get_mut(&key);
+                        let session = self.viewers.get_mut(&key);
                         let layers = session.as_ref().map(|s| layer_infos(s)).unwrap_or_default();
                         let is_there = |rid: &String| layers.iter().any(|layer| layer.rid == *rid);
                         match session {
@@ -231,18 +214,18 @@ impl Sessions {
                 });
             }
             Command::SetPaused { resource, is_paused, done } => {
-                let key = self.find(&resource);
+                let key = self.viewer(&resource);
                 if let Some(key) = key {
                     self.set_paused(now, key, is_paused, out);
                 }
                 let _ = done.send(key.is_some());
             }
             Command::Stats { resource, done } => {
-                let found = self.find(&resource);
-                let _ = done.send(found.map(|key| stats(now, key, &self.table[&key])));
+                let found = self.viewer(&resource);
+                let _ = done.send(found.map(|key| stats(now, key, &self.viewers[&key])));
             }
             Command::Delete { resource, done } => {
-                let key = self.find(&resource);
+                let key = self.index.find(&resource);
                 if let Some(key) = key {
                     self.close(key, CloseReason::Deleted, out);
                 }
@@ -255,9 +238,8 @@ impl Sessions {
         }
     }
 
-    fn find(&self, resource: &Resource) -> Option<Key> {
-        let key = *self.by_secret.get(&resource.secret)?;
-        (self.table[&key].camera == resource.camera).then_some(key)
+    fn viewer(&self, resource: &Resource) -> Option<Key> {
+        self.index.find(resource).filter(|key| self.viewers.contains_key(key))
     }
 
     fn pending(&self, resource: &Resource) -> Option<&Pending> {
@@ -266,16 +248,8 @@ impl Sessions {
     }
 
     fn admit(&self, admission: &Admission) -> Result<(), Limit> {
-        let of = |count: Option<&usize>| count.copied().unwrap_or(0);
-        if self.table.len() + self.awaiting.len() >= self.limits.server {
-            Err(Limit::Server)
-        } else if of(self.by_camera.get(&admission.camera)) >= self.limits.camera {
-            Err(Limit::Camera)
-        } else if of(self.by_remote.get(&admission.remote)) >= self.limits.address {
-            Err(Limit::Address)
-        } else {
-            Ok(())
-        }
+        let Admission { camera, remote, .. } = admission;
+        self.index.admit(&self.limits, self.awaiting.len(), (camera, remote))
     }
 
     fn insert(
@@ -283,35 +257,44 @@ impl Sessions {
         now: Instant,
         admission: Admission,
         whep: WhepSession,
-        etag: String,
-        remote_ufrag: String,
+        ice: (String, String),
     ) {
         let Admission { camera, feed, demand, secret, remote } = admission;
-        let key = self.next_key;
-        self.next_key += 1;
-        let ufrags: Vec<_> = whep.transport().local_ufrags().map(str::to_owned).collect();
-        for ufrag in &ufrags {
-            self.by_ufrag.insert(ufrag.clone(), key);
-        }
-        self.by_secret.insert(secret.clone(), key);
-        *self.by_remote.entry(remote).or_default() += 1;
-        *self.by_camera.entry(camera.clone()).or_default() += 1;
+        let mut names = Names::new((camera, secret, remote), ice);
+        let key = self.index.add(&mut names, whep.transport());
         self.restless.insert(key);
-        let session = Session {
-            camera,
-            secret,
-            remote,
-            etag,
-            remote_ufrag,
-            ufrags,
-            indexed_address: None,
-            connect_began: now,
-            whep,
-            feed,
-            _demand: demand,
-            viewing: None,
+        let viewer =
+            Viewer { names, connect_began: now, whep, feed, _demand: demand, viewing: None };
+        self.viewers.insert(key, viewer);
+    }
+
+    fn publish(
+        &mut self,
+        now: Instant,
+        admission: Admission,
+        whip: WhipSession,
+        ice: (String, String),
+    ) -> Result<(), CreateError> {
+        self.admit(&admission).map_err(CreateError::Full)?;
+        let Admission { camera, feed, secret, remote, .. } = admission;
+        if self.publishers.has(&feed) {
+            return Err(CreateError::AlreadyPublished);
+        }
+        let ingress = feed.ingress().ok_or(CreateError::NotPublishable)?;
+        let names = Names::new((camera, secret, remote), ice);
+        self.publishers.insert(now, names, whip, (feed, ingress), &mut self.index);
+        Ok(())
+    }
+
+    fn restart_ice(&mut self, key: Key, credentials: IceCredentials, etag: String) -> bool {
+        let Some(viewer) = self.viewers.get_mut(&key) else {
+            return self.publishers.restart_ice(key, credentials, etag, &mut self.index);
         };
-        self.table.insert(key, session);
+        viewer.names.etag = etag;
+        viewer.names.remote_ufrag.clone_from(&credentials.remote_ufrag);
+        viewer.whep.restart_ice(credentials);
+        self.index.follow_ice(key, &mut viewer.names, viewer.whep.transport());
+        true
     }
 
     pub(super) fn on_datagram(
@@ -321,23 +304,13 @@ impl Sessions {
         datagram: &mut [u8],
         out: &mut Outbox,
     ) {
-        let by_ufrag = BindingRequest::parse(datagram)
-            .ok()
-            .and_then(|request| self.by_ufrag.get(request.local_ufrag()).copied());
-        let Some(key) = by_ufrag.or_else(|| self.by_address.get(&from).copied()) else { return };
-        let Some(session) = self.table.get_mut(&key) else { return };
-        let event = session.whep.on_datagram(now, from, datagram, out);
-        let peer = session.whep.peer();
-        if peer != session.indexed_address {
-            if let Some(old) = std::mem::replace(&mut session.indexed_address, peer)
-                && self.by_address.get(&old) == Some(&key)
-            {
-                self.by_address.remove(&old);
-            }
-            if let Some(new) = peer {
-                self.by_address.insert(new, key);
-            }
-        }
+        let Some(key) = self.index.route(&from, datagram) else { return };
+        let Some(viewer) = self.viewers.get_mut(&key) else {
+            self.publishers.on_datagram(now, key, (from, datagram), &mut self.index, out);
+            return;
+        };
+        let event = viewer.whep.on_datagram(now, from, datagram, out);
+        self.index.follow_peer(key, &mut viewer.names, viewer.whep.transport());
         self.on_event(now, key, event, out);
     }
 
@@ -351,10 +324,10 @@ impl Sessions {
     }
 
     fn on_connected(&mut self, now: Instant, key: Key, out: &mut Outbox) {
-        let Some(session) = self.table.get_mut(&key) else { return };
+        let Some(session) = self.viewers.get_mut(&key) else { return };
         session.viewing = Some(session.feed.count_viewer());
         let connect_ms = (now - session.connect_began).as_millis() as u64;
-        let camera = &session.camera;
+        let camera = &session.names.camera;
         info!(
             camera.id = %camera, session.id = key, connect_ms,
             "viewer {key} of camera {camera} connected in {connect_ms} ms"
@@ -371,11 +344,11 @@ impl Sessions {
 
     /// Sends the layer that a viewer is to get, from its newest key frame on.
     fn begin(&mut self, now: Instant, key: Key, out: &mut Outbox) {
-        let Some(session) = self.table.get_mut(&key) else { return };
+        let Some(session) = self.viewers.get_mut(&key) else { return };
         let layers = layer_infos(session);
         let layer = session.whep.choose_layer(now, &layers).unwrap_or(0);
         let track = session.feed.layers()[layer].clone();
-        let watched = watch(&mut self.cameras, &session.camera, &session.feed);
+        let watched = watch(&mut self.cameras, &session.names.camera, &session.feed);
         for (index, reader) in watched.layers.iter_mut().enumerate() {
             if index != layer {
                 Reader::leave(reader, key);
@@ -392,7 +365,7 @@ impl Sessions {
     }
 
     fn set_paused(&mut self, now: Instant, key: Key, is_paused: bool, out: &mut Outbox) {
-        let Some(session) = self.table.get_mut(&key) else { return };
+        let Some(session) = self.viewers.get_mut(&key) else { return };
         if session.whep.is_paused() == is_paused {
             return;
         }
@@ -401,10 +374,10 @@ impl Sessions {
             return;
         }
         if is_paused {
-            if let Some(watched) = self.cameras.get_mut(&session.camera) {
+            if let Some(watched) = self.cameras.get_mut(&session.names.camera) {
                 watched.layers.iter_mut().for_each(|reader| Reader::leave(reader, key));
                 if watched.is_unwatched() {
-                    self.cameras.remove(&session.camera);
+                    self.cameras.remove(&session.names.camera);
                 }
             }
         } else {
@@ -414,13 +387,13 @@ impl Sessions {
 
     /// Goes over to the layer that a viewer is to get now, if it is another.
     fn choose_layer(&mut self, now: Instant, key: Key) {
-        let Some(session) = self.table.get_mut(&key) else { return };
+        let Some(session) = self.viewers.get_mut(&key) else { return };
         let layers = layer_infos(session);
         let chosen = session.whep.choose_layer(now, &layers);
         let Some((sent, _)) = session.whep.layers() else { return };
         let Some(chosen) = chosen.filter(|_| !session.whep.is_paused()) else { return };
         let track = session.feed.layers()[chosen].clone();
-        let watched = watch(&mut self.cameras, &session.camera, &session.feed);
+        let watched = watch(&mut self.cameras, &session.names.camera, &session.feed);
         for (index, reader) in watched.layers.iter_mut().enumerate() {
             if index != chosen && index != sent {
                 Reader::leave(reader, key);
@@ -439,9 +412,9 @@ impl Sessions {
     }
 
     fn on_key_wanted(&mut self, now: Instant, key: Key, out: &mut Outbox) {
-        let Some(session) = self.table.get_mut(&key) else { return };
+        let Some(session) = self.viewers.get_mut(&key) else { return };
         let Some((layer, _)) = session.whep.layers() else { return };
-        let reader = self.cameras.get(&session.camera).and_then(|w| w.layers[layer].as_ref());
+        let reader = self.cameras.get(&session.names.camera).and_then(|w| w.layers[layer].as_ref());
         let Some(reader) = reader.filter(|reader| reader.viewers.contains(&key)) else { return };
         reader.cursor.track().request_key_frame();
         let gop = reader.cursor.gop_so_far();
@@ -455,12 +428,13 @@ impl Sessions {
 
     /// Sends what the cameras have published.
     pub(super) fn on_units(&mut self, now: Instant, out: &mut Outbox) {
+        self.publishers.request_key_frames();
         let mut events = Vec::new();
         for (camera, watched) in &mut self.cameras {
             if let Some(reader) = &mut watched.audio {
                 while let Some(unit) = next(&mut reader.cursor, |_| {}) {
                     for &key in &reader.viewers {
-                        let Some(session) = self.table.get_mut(&key) else { continue };
+                        let Some(session) = self.viewers.get_mut(&key) else { continue };
                         events.extend(session.whep.on_audio(&unit, out).map(|event| (key, event)));
                     }
                 }
@@ -469,7 +443,7 @@ impl Sessions {
             for (layer, reader) in watched.layers.iter_mut().enumerate() {
                 let Some(reader) = reader else { continue };
                 let Reader { cursor, viewers } = reader;
-                let on_lag = |sessions: &mut HashMap<Key, Session>| {
+                let on_lag = |sessions: &mut HashMap<Key, Viewer>| {
                     for key in viewers.iter() {
                         if let Some(session) = sessions.get_mut(key) {
                             session.whep.restart_at_key();
@@ -477,9 +451,9 @@ impl Sessions {
                     }
                     warn!(camera.id = %camera, "sender fell behind camera {camera}; going on at its newest key frame");
                 };
-                while let Some(unit) = next(cursor, |()| on_lag(&mut self.table)) {
+                while let Some(unit) = next(cursor, |()| on_lag(&mut self.viewers)) {
                     for &key in viewers.iter() {
-                        let Some(session) = self.table.get_mut(&key) else { continue };
+                        let Some(session) = self.viewers.get_mut(&key) else { continue };
                         let event = if session.whep.is_awaited(layer) {
                             let gop = cursor.gop_so_far();
                             if gop.is_empty() {
@@ -510,24 +484,26 @@ impl Sessions {
 
     /// When [`Self::on_timers`] is wanted next, at the latest.
     pub(super) fn next_timeout(&self) -> Instant {
-        let of = |key: &Key| self.table.get(key).map(|session| session.whep.next_timeout());
-        self.restless.iter().filter_map(of).fold(self.next_second, Instant::min)
+        let of = |key: &Key| self.viewers.get(key).map(|session| session.whep.next_timeout());
+        let restless = self.restless.iter().filter_map(of);
+        restless.chain(self.publishers.next_timeout()).fold(self.next_second, Instant::min)
     }
 
     pub(super) fn on_timers(&mut self, now: Instant, out: &mut Outbox) {
+        self.publishers.on_timers(now, &mut self.index, out);
         let is_second = now >= self.next_second;
         let due: Vec<Key> = if is_second {
             self.next_second = now + SECOND;
             self.awaiting.retain(|_, pending| now < pending.until);
-            self.table.keys().copied().collect()
+            self.viewers.keys().copied().collect()
         } else {
             let is_due = |key: &Key| {
-                self.table.get(key).is_none_or(|session| session.whep.next_timeout() <= now)
+                self.viewers.get(key).is_none_or(|session| session.whep.next_timeout() <= now)
             };
             self.restless.iter().copied().filter(is_due).collect()
         };
         for key in due {
-            let Some(session) = self.table.get_mut(&key) else {
+            let Some(session) = self.viewers.get_mut(&key) else {
                 self.restless.remove(&key);
                 continue;
             };
@@ -540,7 +516,7 @@ impl Sessions {
                 self.restless.remove(&key);
             }
             self.on_event(now, key, event, out);
-            if is_second && let Some(session) = self.table.get_mut(&key) {
+            if is_second && let Some(session) = self.viewers.get_mut(&key) {
                 let event = session.whep.send_reports(now, out);
                 self.on_event(now, key, event, out);
                 self.choose_layer(now, key);
@@ -550,34 +526,28 @@ impl Sessions {
 
     /// Whatever waited to be sent was dropped: everyone goes on at a key frame.
     pub(super) fn restart_all_at_key(&mut self) {
-        for session in self.table.values_mut() {
-            session.whep.restart_at_key();
+        for viewer in self.viewers.values_mut() {
+            viewer.whep.restart_at_key();
         }
     }
 
     pub(super) fn close_all(&mut self, out: &mut Outbox) {
-        let open: Vec<_> = self.table.keys().copied().collect();
+        let open: Vec<_> = self.viewers.keys().copied().collect();
         for key in open {
             self.close(key, CloseReason::ServerClosed, out);
         }
+        self.publishers.close_all(&mut self.index, out);
     }
 
     fn close(&mut self, key: Key, reason: CloseReason, out: &mut Outbox) {
-        let Some(mut session) = self.table.remove(&key) else { return };
-        session.whep.close(out);
+        let Some(mut viewer) = self.viewers.remove(&key) else {
+            self.publishers.close(key, reason, &mut self.index, out);
+            return;
+        };
+        viewer.whep.close(out);
         self.restless.remove(&key);
-        for ufrag in &session.ufrags {
-            self.by_ufrag.remove(ufrag);
-        }
-        self.by_secret.remove(&session.secret);
-        count_down(&mut self.by_remote, &session.remote);
-        count_down(&mut self.by_camera, &session.camera);
-        if let Some(address) = session.indexed_address
-            && self.by_address.get(&address) == Some(&key)
-        {
-            self.by_address.remove(&address);
-        }
-        let camera = &session.camera;
+        self.index.remove(key, &viewer.names);
+        let camera = &viewer.names.camera;
         if let Some(watched) = self.cameras.get_mut(camera) {
             watched.readers().for_each(|reader| Reader::leave(reader, key));
             if watched.is_unwatched() {
@@ -617,7 +587,7 @@ fn next(cursor: &mut Cursor, mut on_lag: impl FnMut(())) -> Option<Arc<AccessUni
 }
 
 /// Layers that a session can get: those of the codec that was agreed on.
-fn layer_infos(session: &Session) -> Vec<LayerInfo> {
+fn layer_infos(session: &Viewer) -> Vec<LayerInfo> {
     let codec: Codec = session.whep.video_agreed().codec;
     let info = |(index, track): (usize, &Arc<Track>)| {
         let format = track.format().filter(|format| format.codec == codec)?;
@@ -631,7 +601,7 @@ fn layer_infos(session: &Session) -> Vec<LayerInfo> {
     session.feed.layers().iter().enumerate().filter_map(info).collect()
 }
 
-fn stats(now: Instant, key: Key, session: &Session) -> SessionStats {
+fn stats(now: Instant, key: Key, session: &Viewer) -> SessionStats {
     let whep = &session.whep;
     let rid = |layer: usize| session.feed.layers()[layer].format().map(|f| f.rid.clone());
     let (layer, target) = whep.layers().map_or((None, None), |(l, target)| (Some(l), target));
@@ -650,14 +620,5 @@ fn stats(now: Instant, key: Key, session: &Session) -> SessionStats {
         estimate_kbps: whep.path().estimate_bps().map(|bps| bps / 1000),
         packets_sent: counters.packets,
         packets_retransmitted: counters.retransmitted,
-    }
-}
-
-fn count_down<K: std::hash::Hash + Eq>(counts: &mut HashMap<K, usize>, key: &K) {
-    if let Some(count) = counts.get_mut(key) {
-        *count -= 1;
-        if *count == 0 {
-            counts.remove(key);
-        }
     }
 }
