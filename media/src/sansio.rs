@@ -11,6 +11,7 @@ pub mod descriptor;
 pub mod dtls;
 pub mod format;
 pub mod h264;
+pub mod h265;
 pub mod layer_choice;
 pub mod outbox;
 pub mod packetize;
