@@ -144,8 +144,12 @@ impl WhipOffer {
         let ice_ufrag =
             value("ice-ufrag").filter(|text| is_ufrag(text)).ok_or(missing("ice-ufrag"))?;
         value("ice-pwd").filter(|pwd| pwd.len() >= 22).ok_or(missing("ice-pwd"))?;
-        let fingerprint = value("fingerprint")
-            .and_then(parse_fingerprint)
+        // There may be others beside it, by other hashes.
+        let fingerprint = first
+            .get_attribute_values("fingerprint")
+            .chain(session.get_attribute_values("fingerprint"))
+            .flatten()
+            .find_map(parse_fingerprint)
             .ok_or(missing("fingerprint (sha-256)"))?;
         let role = match value("setup") {
             // FFmpeg's muxer offers this although RFC 9725 §4.2 asks for `actpass`.
