@@ -115,6 +115,17 @@ fn obs_has_its_transport_at_the_session() {
 }
 
 #[test]
+fn sound_is_taken_without_retransmission() {
+    let (offer, _, text) = answer(&OBS.replace(
+        "SAVPF 111\r\n",
+        "SAVPF 111 112\r\na=rtcp-fb:111 nack\r\na=rtpmap:112 rtx/48000\r\na=fmtp:112 apt=111\r\n",
+    ));
+    let audio = offer.audio.unwrap();
+    assert_eq!((audio.payload_type, audio.rtx, audio.has_nack), (111, None, false));
+    assert!(!text.contains("112") && !text.contains("rtcp-fb:111"));
+}
+
+#[test]
 fn fingerprints_by_other_hashes_do_not_hide_the_one_we_check() {
     let (expected, ..) = answer(OBS);
     let (offer, ..) =
