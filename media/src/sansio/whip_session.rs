@@ -355,6 +355,11 @@ impl WhipSession {
         }
     }
 
+    /// Events were lost on their way to the camera: every track begins anew, with its format and a key frame.
+    pub fn start_over(&mut self) {
+        self.tracks.iter_mut().for_each(Track::start_over);
+    }
+
     /// Sends what is due: requests for packets and key frames, reports.
     fn feed_back(&mut self, now: Instant, out: &mut Outbox) {
         let mut requests = Vec::new();
