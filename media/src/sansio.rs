@@ -13,6 +13,7 @@ pub mod h265;
 pub mod outbox;
 pub mod packetize;
 pub mod rtp;
+pub mod rtsp;
 pub mod sdp;
 pub mod srtp;
 pub mod stun;
