@@ -17,5 +17,6 @@ pub mod rtsp;
 pub mod sdp;
 pub mod srtp;
 pub mod stun;
+pub mod time_code;
 pub mod timeline;
 pub mod whep_session;
