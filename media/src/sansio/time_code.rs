@@ -44,7 +44,7 @@ mod tests {
     #[test]
     fn the_layout_is_as_described() {
         let text = |unix_ms| encode(unix_ms).map(|block| if block { '1' } else { '0' });
-        let expected = "1010101000000001100011001111110000000101001100110100111000011111";
+        let expected = "1010101000000001100011001111110000000101001100110100111000001111";
         assert_eq!(String::from_iter(text(0x018c_fc05_334e)), expected);
     }
 
