@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use base64::prelude::{BASE64_STANDARD, Engine as _};
 use domain::CameraId;
 use url::Url;
 
@@ -54,6 +55,8 @@ pub enum RtspTransport {
 pub enum SourceUrl {
     /// `rtsp://[user:password@]host[:port]/path`, interleaved over TCP.
     Rtsp(RtspUrl),
+    /// `whep+http[s]://[user:password@|token@]host[:port]/path`: a camera of another server.
+    Whep(WhepUrl),
     /// `test:` or `test:<width>x<height>`: a pattern with clock and frame number.
     Test {
         /// Even, 64–3840.
@@ -70,14 +73,27 @@ pub struct RtspUrl {
     pub(crate) credentials: Option<(String, String)>,
 }
 
+/// A `whep+http://` or `whep+https://` URL: the WHEP endpoint, with its credentials set apart.
+#[derive(Clone, PartialEq, Eq)]
+pub struct WhepUrl {
+    /// `http` or `https`.
+    pub(crate) url: Url,
+    /// Value of the `Authorization` header.
+    pub(crate) authorization: Option<String>,
+}
+
 /// Why a source URL is not one. Its text never repeats the URL, which may hold a password.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum SourceUrlError {
     /// Not a URL at all.
-    #[error("is not a URL; expected rtsp://[user:password@]host[:port]/path, or test:")]
+    #[error(
+        "is not a URL; expected rtsp://[user:password@]host[:port]/path, whep+https://…, or test:"
+    )]
     NotAUrl,
     /// A scheme that is not supported.
-    #[error("has an unsupported scheme; supported are rtsp:// and test:")]
+    #[error(
+        "has an unsupported scheme; supported are rtsp://, whep+http://, whep+https:// and test:"
+    )]
     UnsupportedScheme,
     /// No host.
     #[error("has no host")]
@@ -85,6 +101,9 @@ pub enum SourceUrlError {
     /// Percent-encoding of the credentials is not UTF-8.
     #[error("has credentials that are not UTF-8")]
     BadCredentials,
+    /// A token that no HTTP header can carry.
+    #[error("has a token with other characters than visible ASCII")]
+    BadToken,
     /// `test:` with something else than a size behind it.
     #[error("expected test: or test:<width>x<height> with even numbers from 64x64 to 3840x2160")]
     BadTestSize,
@@ -97,26 +116,65 @@ impl std::str::FromStr for SourceUrl {
         if let Some(size) = text.strip_prefix("test:") {
             return parse_test(size);
         }
-        let mut url = Url::parse(text).map_err(|_| SourceUrlError::NotAUrl)?;
+        if let Some(endpoint) = text.strip_prefix("whep+") {
+            return WhepUrl::parse(endpoint).map(Self::Whep);
+        }
+        let (url, credentials) = split_credentials(text)?;
         if url.scheme() != "rtsp" {
             return Err(SourceUrlError::UnsupportedScheme);
         }
-        if url.host_str().is_none_or(str::is_empty) {
-            return Err(SourceUrlError::NoHost);
-        }
-        let decode = |text: &str| {
-            percent_encoding::percent_decode_str(text)
-                .decode_utf8()
-                .map(|text| text.into_owned())
-                .map_err(|_| SourceUrlError::BadCredentials)
-        };
-        let credentials = match (url.username(), url.password()) {
-            ("", None) => None,
-            (user, password) => Some((decode(user)?, decode(password.unwrap_or_default())?)),
-        };
-        url.set_username("").map_err(|()| SourceUrlError::NoHost)?;
-        url.set_password(None).map_err(|()| SourceUrlError::NoHost)?;
+        let credentials = credentials.map(|(user, password)| (user, password.unwrap_or_default()));
         Ok(Self::Rtsp(RtspUrl { url, credentials }))
+    }
+}
+
+/// User, and password if there is one.
+type Credentials = (String, Option<String>);
+
+/// A URL without its credentials, and these, decoded.
+fn split_credentials(text: &str) -> Result<(Url, Option<Credentials>), SourceUrlError> {
+    let mut url = Url::parse(text).map_err(|_| SourceUrlError::NotAUrl)?;
+    if url.host_str().is_none_or(str::is_empty) {
+        return Err(match url.scheme() {
+            "rtsp" => SourceUrlError::NoHost,
+            _ => SourceUrlError::UnsupportedScheme,
+        });
+    }
+    let decode = |text: &str| {
+        percent_encoding::percent_decode_str(text)
+            .decode_utf8()
+            .map(|text| text.into_owned())
+            .map_err(|_| SourceUrlError::BadCredentials)
+    };
+    let credentials = match (url.username(), url.password()) {
+        ("", None) => None,
+        (user, password) => Some((decode(user)?, password.map(decode).transpose()?)),
+    };
+    url.set_username("").map_err(|()| SourceUrlError::NoHost)?;
+    url.set_password(None).map_err(|()| SourceUrlError::NoHost)?;
+    Ok((url, credentials))
+}
+
+impl WhepUrl {
+    /// Reads what follows `whep+`. User and password are for HTTP's Basic authentication; a user alone is
+    /// a Bearer token.
+    fn parse(endpoint: &str) -> Result<Self, SourceUrlError> {
+        let (mut url, credentials) = split_credentials(endpoint)?;
+        if !matches!(url.scheme(), "http" | "https") {
+            return Err(SourceUrlError::UnsupportedScheme);
+        }
+        url.set_fragment(None);
+        let authorization = match credentials {
+            None => None,
+            Some((user, Some(password))) => {
+                Some(format!("Basic {}", BASE64_STANDARD.encode(format!("{user}:{password}"))))
+            }
+            Some((token, None)) if token.bytes().all(|byte| byte.is_ascii_graphic()) => {
+                Some(format!("Bearer {token}"))
+            }
+            Some(_) => return Err(SourceUrlError::BadToken),
+        };
+        Ok(Self { url, authorization })
     }
 }
 
@@ -138,18 +196,23 @@ fn parse_test(size: &str) -> Result<SourceUrl, SourceUrlError> {
 impl fmt::Display for SourceUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Rtsp(RtspUrl { url, .. }) => {
-                // Path and query may hold a password too: `/user=admin_password=…` and
-                // `?user=…&password=…` are common with recorders.
-                let host = url.host_str().unwrap_or_default();
-                let has_more = url.path().len() > 1 || url.query().is_some();
-                write!(f, "rtsp://{host}")?;
-                url.port().map_or(Ok(()), |port| write!(f, ":{port}"))?;
-                f.write_str(if has_more { "/…" } else { "" })
+            Self::Rtsp(RtspUrl { url, .. }) => write_host(url, f),
+            Self::Whep(WhepUrl { url, .. }) => {
+                f.write_str("whep+")?;
+                write_host(url, f)
             }
             Self::Test { width_px, height_px } => write!(f, "test:{width_px}x{height_px}"),
         }
     }
+}
+
+/// Scheme, host and port. Path and query may hold a password too: `/user=admin_password=…` and
+/// `?user=…&password=…` are common with recorders.
+fn write_host(url: &Url, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    let has_more = url.path().len() > 1 || url.query().is_some();
+    write!(f, "{}://{}", url.scheme(), url.host_str().unwrap_or_default())?;
+    url.port().map_or(Ok(()), |port| write!(f, ":{port}"))?;
+    f.write_str(if has_more { "/…" } else { "" })
 }
 
 impl fmt::Debug for SourceUrl {
@@ -161,6 +224,12 @@ impl fmt::Debug for SourceUrl {
 impl fmt::Debug for RtspUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("RtspUrl(…)")
+    }
+}
+
+impl fmt::Debug for WhepUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("WhepUrl(…)")
     }
 }
 
@@ -184,12 +253,32 @@ mod tests {
     }
 
     #[test]
+    fn a_whep_url_carries_a_password_or_a_token_and_shows_neither() {
+        for (text, shown, authorization) in [
+            ("whep+http://nvr:8889/door/whep", "whep+http://nvr:8889/…", None),
+            ("whep+https://a%40b:s3cret@nvr/", "whep+https://nvr", Some("Basic YUBiOnMzY3JldA==")),
+            ("whep+https://s3cret@[::1]/?t=s3cret", "whep+https://[::1]/…", Some("Bearer s3cret")),
+        ] {
+            let source: SourceUrl = text.parse().unwrap();
+            assert_eq!(source.to_string(), shown);
+            assert!(!format!("{source:?}").contains("s3cret"));
+            let SourceUrl::Whep(whep) = source else { panic!("whep") };
+            assert!(!format!("{whep:?}").contains("s3cret"));
+            assert_eq!(whep.authorization.as_deref(), authorization);
+            assert!(!whep.url.authority().contains('@'));
+        }
+    }
+
+    #[test]
     fn bad_urls_are_refused_without_repeating_them() {
         for (text, error) in [
             ("", SourceUrlError::NotAUrl),
             ("camera", SourceUrlError::NotAUrl),
             ("http://host/", SourceUrlError::UnsupportedScheme),
             ("rtsp:///path", SourceUrlError::NoHost),
+            ("whep+rtsp://host/", SourceUrlError::UnsupportedScheme),
+            ("whep+https://", SourceUrlError::NotAUrl),
+            ("whep+https://to%20ken@host/", SourceUrlError::BadToken),
             ("test:1281x720", SourceUrlError::BadTestSize),
             ("test:big", SourceUrlError::BadTestSize),
         ] {
@@ -199,7 +288,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_text_is_a_source_or_an_error(text in "(rtsp://|test:)?\\PC{0,60}") {
+        fn any_text_is_a_source_or_an_error(text in "(rtsp://|whep\\+https?://|test:)?\\PC{0,60}") {
             let _ = text.parse::<SourceUrl>();
         }
     }

@@ -10,7 +10,7 @@ use retina::client::SessionGroup;
 use tokio::time::timeout;
 
 use crate::{
-    camera::RtspUrl,
+    camera::{RtspTransport, RtspUrl},
     ingest::{SILENCE_TIMEOUT, SourceError, rtsp},
 };
 
@@ -67,13 +67,15 @@ pub async fn probe(url: &RtspUrl) -> Result<Report, SourceError> {
             channels: stream.channels().map(|channels| channels.get()),
         })
         .collect();
-    let mut playback = rtsp::play(described).await?;
+    let mut playback = rtsp::play(described, RtspTransport::Tcp, None).await?;
 
     let (mut times, mut keys, mut len_bytes, mut lost_packets) = (Vec::new(), Vec::new(), 0, 0);
     let (mut first_picture, mut last_at) = (None, began);
     while first_picture.is_none_or(|first: Instant| first.elapsed() < WATCH) {
         let packet = timeout(SILENCE_TIMEOUT, playback.next_packet()).await;
-        let packet = packet.map_err(|_| SourceError::Silent)??;
+        let rtsp::Packet::Video(packet) = packet.map_err(|_| SourceError::Silent)?? else {
+            continue;
+        };
         lost_packets += u64::from(packet.lost_before);
         for unit in playback.assembler.push(packet).into_iter().flatten() {
             first_picture.get_or_insert_with(Instant::now);

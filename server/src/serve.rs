@@ -146,6 +146,7 @@ async fn serve(
     let live = LiveConfig {
         udp_addr: config.udp_addr(),
         announced: config.live.announced_ips.clone(),
+        limits: config.limits(),
         // The registry starts them.
         cameras: Vec::new(),
     };

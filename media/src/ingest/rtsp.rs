@@ -8,19 +8,25 @@ use std::{
     time::{Duration, Instant},
 };
 
+use bytes::Bytes;
 use futures::StreamExt as _;
-use retina::client::{
-    Credentials, PacketItem, PlayOptions, Playing, Session, SessionGroup, SessionOptions,
-    SetupOptions, Stream,
+use retina::{
+    client::{
+        Credentials, Described, InitialTimestampPolicy, PacketItem, PlayOptions, Playing, Session,
+        SessionGroup, SessionOptions, SetupOptions, Stream, TcpTransportOptions, Transport,
+        UdpTransportOptions,
+    },
+    codec::ParametersRef,
 };
-use tokio::time::timeout;
+use tokio::time::{timeout, timeout_at};
 
-use super::{Publisher, SILENCE_TIMEOUT, SourceError};
+use super::{Publishers, SILENCE_TIMEOUT, SourceError};
 use crate::{
-    camera::RtspUrl,
+    camera::{RtspTransport, RtspUrl},
     sansio::{
-        assemble::{Assembler, RtpPacket},
-        h264::ParameterSets,
+        assemble::{Assembler, ParameterSets, RtpPacket},
+        format::Codec,
+        h264, h265,
     },
 };
 
@@ -29,11 +35,20 @@ const REQUEST_TIMEOUT: Duration = Duration::from_secs(8);
 /// For the end of the last session, before a new one is asked for.
 const RETRY_TEARDOWN_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// A connected camera whose video has begun to play.
+/// A connected camera whose tracks have begun to play.
 pub(crate) struct Playback {
-    pub(crate) session: Session<Playing>,
+    session: Session<Playing>,
     pub(crate) assembler: Assembler,
-    stream_index: usize,
+    video_index: usize,
+    audio: Option<(usize, Codec)>,
+}
+
+/// What a camera sent.
+pub(crate) enum Packet {
+    /// Of its picture.
+    Video(RtpPacket),
+    /// Of its sound: time on the codec's clock, and the payload.
+    Audio(i64, Bytes),
 }
 
 /// The RTSP sessions of one camera, until the camera knows that they are over.
@@ -51,19 +66,37 @@ impl RtspSessions {
 /// Runs one connection; gives why it ended.
 pub(super) async fn run(
     url: &RtspUrl,
-    publisher: &mut Publisher<'_>,
+    publishers: &mut Publishers<'_>,
     sessions: &RtspSessions,
 ) -> Result<Infallible, SourceError> {
     // Cameras with few session slots refuse a new one while they keep the old.
     sessions.wait_for_teardown(RETRY_TEARDOWN_TIMEOUT).await;
-    let mut playback = connect(url, sessions.0.clone()).await?;
+    let described = describe(url, sessions.0.clone()).await?;
+    let audio = publishers.audio.as_ref().and_then(|_| audio_stream(described.streams()));
+    let transport = publishers.video.camera().config.rtsp_transport;
+    let mut playback = play(described, transport, audio).await?;
+    if let (Some(publisher), Some((_, codec))) = (&mut publishers.audio, playback.audio) {
+        publisher.set_audio(codec);
+    }
+    // Sound alone does not keep a camera alive: people look at it.
+    let mut deadline = tokio::time::Instant::now() + SILENCE_TIMEOUT;
     loop {
-        let packet = timeout(SILENCE_TIMEOUT, playback.next_packet())
-            .await
-            .map_err(|_| SourceError::Silent)??;
+        let packet = timeout_at(deadline, playback.next_packet()).await;
+        let packet = packet.map_err(|_| SourceError::Silent)??;
         let now = Instant::now();
-        for unit in playback.assembler.push(packet).into_iter().flatten() {
-            publisher.publish(unit, playback.assembler.parameter_sets(), now)?;
+        match packet {
+            Packet::Video(packet) => {
+                deadline = (now + SILENCE_TIMEOUT).into();
+                for unit in playback.assembler.push(packet).into_iter().flatten() {
+                    let parameter_sets = playback.assembler.parameter_sets();
+                    publishers.video.publish_picture(unit, parameter_sets, now)?;
+                }
+            }
+            Packet::Audio(timestamp, payload) => {
+                if let Some(publisher) = &mut publishers.audio {
+                    publisher.publish_sound(timestamp, payload, now);
+                }
+            }
         }
     }
 }
@@ -72,7 +105,7 @@ pub(super) async fn run(
 pub(crate) async fn describe(
     url: &RtspUrl,
     group: Arc<SessionGroup>,
-) -> Result<Session<retina::client::Described>, SourceError> {
+) -> Result<Session<Described>, SourceError> {
     let credentials =
         url.credentials.clone().map(|(username, password)| Credentials { username, password });
     let options = SessionOptions::default()
@@ -82,14 +115,16 @@ pub(crate) async fn describe(
     request(Session::describe(url.url.clone(), options)).await
 }
 
-/// Index of the H.264 track.
-pub(crate) fn h264_stream(streams: &[Stream]) -> Result<usize, SourceError> {
-    let is_h264 =
-        |s: &Stream| s.media() == "video" && s.encoding_name().eq_ignore_ascii_case("h264");
-    streams.iter().position(is_h264).ok_or_else(|| {
-        let offered: Vec<_> =
-            streams.iter().map(|s| format!("{} {}", s.media(), s.encoding_name())).collect();
-        SourceError::NoH264(if offered.is_empty() {
+/// Index of the first track that is video of a codec we pass on.
+fn video_stream(streams: &[Stream]) -> Result<usize, SourceError> {
+    let is_usable = |stream: &Stream| {
+        let codec = Codec::of_encoding_name(stream.encoding_name());
+        stream.media() == "video" && matches!(codec, Some(Codec::H264 | Codec::H265))
+    };
+    streams.iter().position(is_usable).ok_or_else(|| {
+        let name = |stream: &Stream| format!("{} {}", stream.media(), stream.encoding_name());
+        let offered: Vec<_> = streams.iter().map(name).collect();
+        SourceError::NoVideo(if offered.is_empty() {
             "nothing".to_owned()
         } else {
             offered.join(", ")
@@ -97,51 +132,73 @@ pub(crate) fn h264_stream(streams: &[Stream]) -> Result<usize, SourceError> {
     })
 }
 
-/// Connects and starts the video; audio is left alone.
-pub(crate) async fn connect(
-    url: &RtspUrl,
-    group: Arc<SessionGroup>,
-) -> Result<Playback, SourceError> {
-    let session = describe(url, group).await?;
-    play(session).await
+/// The first track that is sound browsers can play.
+fn audio_stream(streams: &[Stream]) -> Option<(usize, Codec)> {
+    streams.iter().enumerate().find_map(|(index, stream)| {
+        let codec = Codec::of_encoding_name(stream.encoding_name())?;
+        // 16 kHz G.711 exists, but a browser knows it at 8 kHz only.
+        let is_usable = codec.is_audio() && stream.clock_rate_hz() == codec.clock_rate_hz();
+        (stream.media() == "audio" && is_usable).then_some((index, codec))
+    })
 }
 
-/// Starts the video of a described camera.
-pub(crate) async fn play(
-    mut session: Session<retina::client::Described>,
-) -> Result<Playback, SourceError> {
-    let stream_index = h264_stream(session.streams())?;
-    let parameter_sets = match session.streams()[stream_index].parameters() {
-        Some(retina::codec::ParametersRef::Video(video)) => {
-            ParameterSets::of_avcc(video.extra_data())
-        }
-        _ => ParameterSets::default(),
+/// Parameter sets of a track's SDP, as far as there are any.
+fn parameter_sets(stream: &Stream) -> ParameterSets {
+    let record = match stream.parameters() {
+        Some(ParametersRef::Video(video)) => video.extra_data(),
+        _ => &[],
     };
-    request(session.setup(stream_index, SetupOptions::default())).await?;
-    let session = request(session.play(PlayOptions::default())).await?;
-    Ok(Playback { session, assembler: Assembler::new(parameter_sets), stream_index })
+    match Codec::of_encoding_name(stream.encoding_name()) {
+        Some(Codec::H265) => h265::ParameterSets::of_hvcc(record).into(),
+        _ => h264::ParameterSets::of_avcc(record).into(),
+    }
+}
+
+/// Starts the video of a described camera, and one track of sound.
+pub(crate) async fn play(
+    mut session: Session<Described>,
+    transport: RtspTransport,
+    audio: Option<(usize, Codec)>,
+) -> Result<Playback, SourceError> {
+    let video_index = video_stream(session.streams())?;
+    let parameter_sets = parameter_sets(&session.streams()[video_index]);
+    let transport = match transport {
+        RtspTransport::Tcp => Transport::Tcp(TcpTransportOptions::default()),
+        RtspTransport::Udp => Transport::Udp(UdpTransportOptions::default()),
+    };
+    for index in [Some(video_index), audio.map(|(index, _)| index)].into_iter().flatten() {
+        let setup = SetupOptions::default().transport(transport.clone());
+        request(session.setup(index, setup)).await?;
+    }
+    // Every track is placed in time by its arrival, so a camera that tells no start times is as good.
+    let options = PlayOptions::default().initial_timestamp(InitialTimestampPolicy::Permissive);
+    let session = request(session.play(options)).await?;
+    Ok(Playback { session, assembler: Assembler::new(parameter_sets), video_index, audio })
 }
 
 impl Playback {
-    /// The next video packet.
+    /// The next packet.
     ///
     /// # Errors
     /// When the stream ended or failed.
-    pub(crate) async fn next_packet(&mut self) -> Result<RtpPacket, SourceError> {
+    pub(crate) async fn next_packet(&mut self) -> Result<Packet, SourceError> {
         loop {
-            match self.session.next().await {
-                Some(Ok(PacketItem::Rtp(packet))) if packet.stream_id() == self.stream_index => {
-                    return Ok(RtpPacket {
-                        timestamp_90k: packet.timestamp().timestamp(),
-                        marker: packet.mark(),
-                        lost_before: packet.loss(),
-                        payload: packet.into_payload_bytes(),
-                    });
-                }
-                Some(Ok(_)) => {}
+            let packet = match self.session.next().await {
+                Some(Ok(PacketItem::Rtp(packet))) => packet,
+                Some(Ok(_)) => continue,
                 Some(Err(error)) => return Err(classify(&error)),
                 None => return Err(SourceError::Ended),
+            };
+            let timestamp = packet.timestamp().timestamp();
+            if packet.stream_id() == self.video_index {
+                return Ok(Packet::Video(RtpPacket {
+                    timestamp_90k: timestamp,
+                    marker: packet.mark(),
+                    lost_before: packet.loss(),
+                    payload: packet.into_payload_bytes(),
+                }));
             }
+            return Ok(Packet::Audio(timestamp, packet.into_payload_bytes()));
         }
     }
 }

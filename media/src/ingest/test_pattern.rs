@@ -18,11 +18,11 @@ use tokio::{
     time::{MissedTickBehavior, interval, timeout},
 };
 
-use super::{Publisher, SILENCE_TIMEOUT, SourceError};
+use super::{SILENCE_TIMEOUT, SourceError, publisher::TrackPublisher};
 use crate::sansio::{
     annexb::AnnexB,
-    assemble::Assembled,
-    h264::{NAL_IDR, NAL_PPS, NAL_SPS, ParameterSets, nal_type},
+    assemble::{Assembled, ParameterSets},
+    h264::{self, NAL_IDR, NAL_PPS, NAL_SPS, nal_type},
     packetize::packetize,
 };
 
@@ -36,12 +36,12 @@ const START_TIMEOUT: Duration = Duration::from_secs(10);
 pub(super) async fn run(
     width_px: u32,
     height_px: u32,
-    publisher: &mut Publisher<'_>,
+    publisher: &mut TrackPublisher<'_>,
 ) -> Result<Infallible, SourceError> {
     let mut ffmpeg = spawn_encoder(width_px, height_px)?;
     let mut stdin = ffmpeg.stdin.take().ok_or(SourceError::Ended)?;
     let stdout = ffmpeg.stdout.take().ok_or(SourceError::Ended)?;
-    let name = publisher.camera.config.name.clone();
+    let name = publisher.camera().config.name.clone();
     let draw = async move {
         let mut canvas = Canvas::new(width_px, height_px, &name);
         let mut ticks = interval(Duration::from_secs(1) / FPS);
@@ -99,11 +99,11 @@ fn spawn_encoder(width_px: u32, height_px: u32) -> Result<Child, SourceError> {
 
 async fn publish(
     mut stdout: ChildStdout,
-    publisher: &mut Publisher<'_>,
+    publisher: &mut TrackPublisher<'_>,
 ) -> Result<Infallible, SourceError> {
     let mut stream = AnnexB::default();
     let mut buffer = vec![0; 64 << 10];
-    let mut parameter_sets = ParameterSets::default();
+    let mut parameter_sets = h264::ParameterSets::default();
     let mut frame = 0;
     let mut patience = START_TIMEOUT;
     loop {
@@ -116,14 +116,15 @@ async fn publish(
         stream.push(&buffer[..len]).map_err(|error| SourceError::Ffmpeg(error.to_string()))?;
         while let Some(nals) = stream.next_unit() {
             let unit = assemble(&nals, frame, &mut parameter_sets);
-            publisher.publish(unit, &parameter_sets, Instant::now())?;
+            let parameter_sets = ParameterSets::H264(parameter_sets.clone());
+            publisher.publish_picture(unit, &parameter_sets, Instant::now())?;
             frame += 1;
             patience = SILENCE_TIMEOUT;
         }
     }
 }
 
-fn assemble(nals: &[Bytes], frame: i64, parameter_sets: &mut ParameterSets) -> Assembled {
+fn assemble(nals: &[Bytes], frame: i64, parameter_sets: &mut h264::ParameterSets) -> Assembled {
     let mut payloads = Vec::with_capacity(nals.len() + 8);
     for nal in nals {
         if matches!(nal_type(nal), NAL_SPS | NAL_PPS) {

@@ -3,6 +3,9 @@
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
 mod rtsp_server;
+mod whep_origin;
+mod whep_source;
+mod sources;
 
 use std::{
     net::{IpAddr, Ipv4Addr, SocketAddr},
@@ -26,6 +29,7 @@ async fn start(source: &str) -> Live {
     let config = LiveConfig {
         udp_addr: SocketAddr::from(([127, 0, 0, 1], 0)),
         announced: Vec::new(),
+        limits: Default::default(),
         cameras: vec![CameraConfig::new(
             "door".parse().unwrap(),
             "Door".into(),

@@ -228,7 +228,10 @@ pub(crate) fn create_problem(error: CreateError) -> Problem {
             Problem::bad_request(text)
         }
         // Understood, and of no use here.
-        CreateError::Offer(_) => Problem::new(StatusCode::UNPROCESSABLE_ENTITY, text),
+        CreateError::Publish(error) if error.is_malformed() => Problem::bad_request(text),
+        CreateError::Offer(_) | CreateError::Publish(_) => {
+            Problem::new(StatusCode::UNPROCESSABLE_ENTITY, text)
+        }
         CreateError::NotPublishable => Problem::new(StatusCode::CONFLICT, text),
         CreateError::AlreadyPublished => {
             Problem::new(StatusCode::CONFLICT, text).retry_after_secs(5)

@@ -63,6 +63,7 @@ impl Application {
         let live = LiveConfig {
             udp_addr: SocketAddr::from(([127, 0, 0, 1], 0)),
             announced: Vec::new(),
+            limits: config.limits(),
             cameras: Vec::new(),
         };
         let live = Live::start(live, &Handle::current()).await.unwrap();
