@@ -88,13 +88,14 @@ pub async fn measure(plan: &Plan) -> Result<Server> {
         rows.push(row);
         sleep(PAUSE).await;
     }
+    // Before the ladder: memory that many viewers leave behind would hide what a connection leaks.
+    let cycles = if plan.cycles == 0 { None } else { Some(cycle(plan, &shared).await?) };
     let mut ladder = Vec::new();
     for &viewers in &plan.ladder {
         let step = ladder_step(plan, &shared, viewers).await?;
         say(&plan.name, &format!("with {viewers} viewers {:.1} MB", step.rss_mb));
         ladder.push(step);
     }
-    let cycles = if plan.cycles == 0 { None } else { Some(cycle(plan, &shared).await?) };
     Ok(Server {
         name: plan.name.clone(),
         secs: plan.secs,

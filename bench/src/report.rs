@@ -108,6 +108,22 @@ pub struct Cycles {
     pub slope_bytes_per_cycle: Option<f64>,
 }
 
+/// Puts runs of the same server together: memory is measured of a fresh process.
+pub fn merged(runs: Vec<Server>) -> Vec<Server> {
+    let mut servers: Vec<Server> = Vec::new();
+    for run in runs {
+        match servers.iter_mut().find(|server| server.name == run.name) {
+            None => servers.push(run),
+            Some(server) => {
+                server.rows.extend(run.rows);
+                server.ladder.extend(run.ladder);
+                server.cycles = server.cycles.take().or(run.cycles);
+            }
+        }
+    }
+    servers
+}
+
 /// All servers in one text.
 pub fn markdown(servers: &[Server]) -> String {
     let mut out = String::new();
@@ -263,6 +279,15 @@ mod tests {
         );
         assert!(lines[3].starts_with("| go2rtc | 100 (1 failed) | 5.00"));
         assert!(lines[3].ends_with("|  |"));
+    }
+
+    #[test]
+    fn runs_of_the_same_server_are_one() {
+        let memory = Server { rows: vec![], ..server("go2rtc", 5.0) };
+        let servers = merged(vec![server("Damwall", 0.5), server("go2rtc", 5.0), memory]);
+        let shape = |server: &Server| (server.name.clone(), server.rows.len(), server.ladder.len());
+        let shapes: Vec<_> = servers.iter().map(shape).collect();
+        assert_eq!(shapes, [("Damwall".into(), 1, 1), ("go2rtc".into(), 1, 2)]);
     }
 
     #[test]
