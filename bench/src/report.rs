@@ -160,16 +160,19 @@ fn load_table(out: &mut String, servers: &[Server]) {
                 });
             let failed =
                 if row.failed == 0 { String::new() } else { format!(" ({} failed)", row.failed) };
+            // Who leaves frames out has less to do: such a row says little about its processor time.
+            let is_whole = row.frames_per_s > 0.98 * server.camera.frames_per_s;
+            let emphasis = if is_whole { "" } else { "**" };
+            let frames = format!("{emphasis}{:.1}{emphasis}", row.frames_per_s);
             line(
                 out,
                 &format!(
-                    "| {} | {viewers}{failed} | {:.2} | {:.0} | {} / {} | {:.1} | {} | {} | {} | {} | {ratio} |",
+                    "| {} | {viewers}{failed} | {:.2} | {:.0} | {} / {} | {frames} | {} | {} | {} | {} | {ratio} |",
                     server.name,
                     row.cpu_ms_per_viewer_s,
                     row.rss_mb,
                     row.lost,
                     row.packets,
-                    row.frames_per_s,
                     pair(row.connect_ms, 0),
                     pair(row.first_packet_ms, 0),
                     pair(row.added_latency_ms, 2),
@@ -279,6 +282,9 @@ mod tests {
         );
         assert!(lines[3].starts_with("| go2rtc | 100 (1 failed) | 5.00"));
         assert!(lines[3].ends_with("|  |"));
+        let mut starved = server("go2rtc", 5.0);
+        starved.rows[0].frames_per_s = 20.0;
+        assert!(markdown(&[starved]).contains("| **20.0** |"));
     }
 
     #[test]
