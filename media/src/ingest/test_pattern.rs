@@ -198,7 +198,7 @@ impl Canvas {
         }
         canvas.fill(0, bars_height, width, height - bars_height, PANEL);
         // Colour would make the blocks of the time code darker or lighter.
-        canvas.fill(0, 0, width, canvas.code_height() + 1 & !1, NO_COLOUR);
+        canvas.fill(0, 0, width, (canvas.code_height() + 1) & !1, NO_COLOUR);
         let y = bars_height + 10 * canvas.scale;
         canvas.text(8 * canvas.scale, y, 1, name);
         canvas.background = canvas.yuv.clone();
