@@ -3,10 +3,10 @@
 //! Must not: decide who a request is from (the server's `auth` does, and puts an [`Access`] into
 //! the request's extensions).
 
-use std::sync::Arc;
+use std::{fmt, pin::Pin, sync::Arc};
 
 use axum::extract::FromRequestParts;
-use domain::{CameraStatus, Role};
+use domain::{CameraDefinition, CameraDetails, CameraId, CameraProbe, CameraStatus, Role};
 use http::{StatusCode, request::Parts};
 use tokio::sync::watch;
 
@@ -17,9 +17,55 @@ pub struct Backend {
     pub catalog: catalog::Catalog,
     /// Every camera and its state, kept current by the live plane.
     pub cameras: watch::Receiver<Arc<[CameraStatus]>>,
+    /// What cameras are configured to be, and how to change that.
+    pub camera_admin: Arc<dyn CameraAdmin>,
     /// Origin other than this server's that originals come from, `https://s3.example:9000`: pages
     /// allow pictures and players to load from it.
     pub media_origin: Option<String>,
+}
+
+/// Looks at and changes what cameras are configured to be. Callers check for [`Admin`] first.
+pub trait CameraAdmin: Send + Sync + fmt::Debug {
+    /// Every camera, ordered by id.
+    fn list(&self) -> Answer<'_, Vec<CameraDetails>>;
+
+    /// One camera, or [`CameraAdminError::NotFound`].
+    fn details(&self, id: CameraId) -> Answer<'_, CameraDetails>;
+
+    /// Adds a camera and starts it; its id must be new.
+    fn create(&self, definition: CameraDefinition) -> Answer<'_, CameraDetails>;
+
+    /// Changes a camera; its viewers stay connected. URLs left out stay as they are.
+    fn update(&self, definition: CameraDefinition) -> Answer<'_, CameraDetails>;
+
+    /// Takes a camera out; its viewers leave.
+    fn remove(&self, id: CameraId) -> Answer<'_, ()>;
+
+    /// Connects to a camera and tells what it offers; takes up to 15 s.
+    fn probe(&self, url: String) -> Answer<'_, CameraProbe>;
+}
+
+/// What a [`CameraAdmin`] will answer.
+pub type Answer<'a, T> = Pin<Box<dyn Future<Output = Result<T, CameraAdminError>> + Send + 'a>>;
+
+/// Why a camera was not shown, changed or probed; a sentence for the administrator.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum CameraAdminError {
+    /// There is no such camera.
+    #[error("there is no such camera")]
+    NotFound,
+    /// A field is not valid.
+    #[error("{0}")]
+    Invalid(String),
+    /// The id is taken, or the camera is one of the configuration file.
+    #[error("{0}")]
+    Conflict(String),
+    /// The camera that was probed does not answer as it should.
+    #[error("{0}")]
+    Unreachable(String),
+    /// The catalog could not answer; the log says why.
+    #[error("the catalog cannot answer at the moment")]
+    Unavailable,
 }
 
 /// Who a request is from, as decided by the server's `auth` module.

@@ -1,8 +1,14 @@
 //! A camera as everyone but the live plane sees it: its id and its state.
 
+mod definition;
+
 use std::{fmt, str::FromStr};
 
 use serde::{Deserialize, Serialize};
+
+pub use definition::{
+    CameraDefinition, CameraDetails, CameraProbe, ManagedBy, ProbedTrack, RtspTransport,
+};
 
 /// Name of a camera: 1–64 of `a-z 0-9 - _`, beginning with a letter or digit.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]

@@ -10,6 +10,7 @@ mod page;
 pub use access::Role;
 pub use asset::{Asset, AssetId, AssetKind, ParseAssetIdError, Thumb};
 pub use camera::{
-    CameraId, CameraState, CameraStatus, LayerStatus, ParseCameraIdError, VideoParameters,
+    CameraDefinition, CameraDetails, CameraId, CameraProbe, CameraState, CameraStatus, LayerStatus,
+    ManagedBy, ParseCameraIdError, ProbedTrack, RtspTransport, VideoParameters,
 };
 pub use page::{Cursor, PAGE_LIMIT_DEFAULT, PAGE_LIMIT_MAX, Page, PageLimit, ParseCursorError};
