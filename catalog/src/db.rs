@@ -4,10 +4,13 @@
 //! PostgreSQL too: `$1` parameters, `ON CONFLICT`, row values, no SQLite functions.
 
 mod assets;
+mod cameras;
 mod jobs;
 mod objects;
 
 use std::{
+    fs, io,
+    os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _},
     path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
@@ -99,6 +102,10 @@ impl Catalog {
                 .await
                 .map_err(|source| CatalogError::Folder { folder: folder.to_owned(), source })?;
         }
+        if let Err(error) = make_private(path) {
+            let path = path.display();
+            tracing::warn!(%error, "others may read {path}, which holds cameras' passwords: {error}");
+        }
         let options = SqliteConnectOptions::new()
             .filename(path)
             .create_if_missing(true)
@@ -163,9 +170,22 @@ impl Catalog {
     }
 }
 
+/// Makes the file, or takes it from everyone but its owner. SQLite gives its other files the same mode.
+fn make_private(path: &Path) -> io::Result<()> {
+    const OWNER_ONLY: u32 = 0o600;
+    let file = fs::OpenOptions::new().append(true).create(true).mode(OWNER_ONLY).open(path)?;
+    if file.metadata()?.permissions().mode() & 0o077 != 0 {
+        file.set_permissions(fs::Permissions::from_mode(OWNER_ONLY))?;
+    }
+    Ok(())
+}
+
 /// Forward-only migrations, in order.
 fn migrator() -> Migrator {
-    let migrations = [(1, "assets", include_str!("../migrations/0001_assets.sql").into_sql_str())];
+    let migrations = [
+        (1, "assets", include_str!("../migrations/0001_assets.sql").into_sql_str()),
+        (2, "cameras", include_str!("../migrations/0002_cameras.sql").into_sql_str()),
+    ];
     let migrations = migrations.into_iter().map(|(version, description, sql)| {
         Migration::new(version, description.into(), MigrationType::Simple, sql, false)
     });

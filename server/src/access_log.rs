@@ -19,11 +19,13 @@ pub(crate) async fn log(request: Request, next: Next) -> Response {
     response
 }
 
-/// `/whep/door/<secret>` without the secret.
+/// `/whep/door/<secret>` without the secret, and without what is below it.
 fn public_path(path: &str) -> String {
     let mut segments: Vec<&str> = path.split('/').collect();
-    if let ["", "whep", _, session, ..] = &mut segments[..] {
+    if let ["", "whep" | "whip", _, session, below @ ..] = &mut segments[..] {
         *session = "…";
+        // The name of an event stream, below the kind of the extension.
+        below.iter_mut().skip(1).for_each(|segment| *segment = "…");
     }
     segments.join("/")
 }
@@ -35,6 +37,8 @@ mod tests {
     #[test]
     fn the_name_of_a_session_is_not_logged() {
         assert_eq!(public_path("/whep/door/s3cret"), "/whep/door/…");
+        assert_eq!(public_path("/whip/door/s3cret"), "/whip/door/…");
+        assert_eq!(public_path("/whep/door/s3cret/sse/1"), "/whep/door/…/sse/…");
         assert_eq!(public_path("/assets/sha256:ab"), "/assets/sha256:ab");
     }
 }

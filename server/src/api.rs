@@ -2,8 +2,13 @@
 
 pub(crate) mod assets;
 pub(crate) mod cameras;
+pub(crate) mod events;
 pub(crate) mod health;
+pub(crate) mod links;
+pub(crate) mod offer;
+pub(crate) mod session;
 pub(crate) mod whep;
+pub(crate) mod whip;
 
 use axum::{
     extract::Request,

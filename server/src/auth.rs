@@ -4,6 +4,10 @@
 //! Without a token (loopback only) everyone is an administrator, so two things are checked that a token
 //! would make needless: the `Host` must be this machine's (else a page elsewhere could reach in by DNS
 //! rebinding), and a request that changes something must not come from another site.
+//!
+//! Pages of an allowed other origin ([`crate::cors`]) bring the token themselves; a cookie is no
+//! permission for them. Players that cannot send headers put the token into the URL of a WHIP or WHEP
+//! endpoint, and get session URLs that carry a permission for just that session.
 
 use std::sync::Arc;
 
@@ -17,7 +21,10 @@ use axum::{
 };
 use domain::Role;
 
-use crate::error::Problem;
+use crate::{
+    cors::{CrossOrigin, is_signalling},
+    error::Problem,
+};
 
 const COOKIE: &str = "damwall";
 /// Browsers keep a cookie for at most 400 days.
@@ -36,6 +43,61 @@ struct TokenRules {
     token: String,
     /// What the cookie holds: derived, so that a cookie does not give the token away.
     cookie: String,
+    /// Signs session URLs.
+    session_key: hmac::Key,
+}
+
+/// Makes session URLs usable without a header; is in the requests of callers who sent none.
+#[derive(Clone, Debug)]
+pub(crate) struct SessionSigner(Auth);
+
+impl SessionSigner {
+    /// What to put behind the URL of a session, and of whatever is below it.
+    pub(crate) fn query(&self, session_path: &str) -> String {
+        match &*self.0.0 {
+            Rules::Open { .. } => String::new(),
+            Rules::Token(rules) => format!("?key={}", rules.sign_session(session_path)),
+        }
+    }
+}
+
+impl TokenRules {
+    fn sign_session(&self, session_path: &str) -> String {
+        hex::encode(hmac::sign(&self.session_key, session_path.as_bytes()))
+    }
+
+    /// The token, or the key of a session, in the URL of WHIP and WHEP requests.
+    fn admit_by_url(&self, uri: &Uri) -> Option<Admitted> {
+        if !is_signalling(uri.path()) {
+            return None;
+        }
+        let access = |role| Access { role, token_login: false };
+        let by = |name: &'static str| {
+            let pairs = uri.query().unwrap_or_default().split('&');
+            pairs.filter_map(|pair| pair.split_once('=')).find(move |pair| pair.0 == name)
+        };
+        if let Some((_, token)) = by("token") {
+            let is_right = is_equal(token, &self.token);
+            return is_right.then(|| Admitted { access: access(Role::Admin), is_by_url: true });
+        }
+        let (_, key) = by("key")?;
+        // `/whep/{camera}/{session}`, of which anything below is a part.
+        let mut slashes = uri.path().match_indices('/').skip(3);
+        let session = slashes.next().map_or(uri.path(), |(end, _)| &uri.path()[..end]);
+        let is_right = is_equal(key, &self.sign_session(session));
+        is_right.then(|| Admitted { access: access(Role::Operator), is_by_url: true })
+    }
+}
+
+struct Admitted {
+    access: Access,
+    is_by_url: bool,
+}
+
+impl From<Access> for Admitted {
+    fn from(access: Access) -> Self {
+        Self { access, is_by_url: false }
+    }
 }
 
 impl std::fmt::Debug for Rules {
@@ -57,7 +119,9 @@ impl Auth {
     pub fn token(secret: [u8; 32]) -> Self {
         let key = hmac::Key::new(hmac::HMAC_SHA256, &secret);
         let cookie = hex::encode(hmac::sign(&key, b"damwall login cookie 1"));
-        Self(Arc::new(Rules::Token(TokenRules { token: hex::encode(secret), cookie })))
+        let session_key = hmac::sign(&key, b"damwall session key 1");
+        let session_key = hmac::Key::new(hmac::HMAC_SHA256, session_key.as_ref());
+        Self(Arc::new(Rules::Token(TokenRules { token: hex::encode(secret), cookie, session_key })))
     }
 
     /// Whether requests need no token.
@@ -88,15 +152,20 @@ impl Auth {
         set_cookie("", 0, headers)
     }
 
-    fn admit(&self, request: &Request) -> Result<Access, Refused> {
+    fn admit(&self, request: &Request) -> Result<Admitted, Refused> {
         let headers = request.headers();
+        let is_cross_origin = request.extensions().get::<CrossOrigin>().is_some();
         match &*self.0 {
             Rules::Open { allowed_hosts } => {
                 if !is_own_host(request.uri(), headers, allowed_hosts) {
                     return Err(Refused::ForeignHost);
                 }
+                // There is no token that such a page could bring: it may look, as its origin is allowed.
+                if is_cross_origin {
+                    return Ok(Access { role: Role::Viewer, token_login: false }.into());
+                }
                 check_origin(request)?;
-                Ok(Access { role: Role::Admin, token_login: false })
+                Ok(Access { role: Role::Admin, token_login: false }.into())
             }
             Rules::Token(rules) => {
                 let bearer = headers
@@ -107,16 +176,20 @@ impl Auth {
                 if let Some((_, token)) = bearer {
                     // A browser does not add this header by itself: no other site can have sent it.
                     return if is_equal(token.trim(), &rules.token) {
-                        Ok(Access { role: Role::Admin, token_login: false })
+                        Ok(Access { role: Role::Admin, token_login: false }.into())
                     } else {
                         Err(Refused::NoToken)
                     };
                 }
-                if !cookies(headers).any(|value| is_equal(value, &rules.cookie)) {
+                if let Some(admitted) = rules.admit_by_url(request.uri()) {
+                    return Ok(admitted);
+                }
+                if is_cross_origin || !cookies(headers).any(|value| is_equal(value, &rules.cookie))
+                {
                     return Err(Refused::NoToken);
                 }
                 check_origin(request)?;
-                Ok(Access { role: Role::Admin, token_login: true })
+                Ok(Access { role: Role::Admin, token_login: true }.into())
             }
         }
     }
@@ -137,8 +210,11 @@ pub(crate) async fn require_access(
     next: Next,
 ) -> Response {
     match auth.admit(&request) {
-        Ok(access) => {
+        Ok(Admitted { access, is_by_url }) => {
             request.extensions_mut().insert(access);
+            if is_by_url {
+                request.extensions_mut().insert(SessionSigner(auth));
+            }
             next.run(request).await
         }
         Err(refused) => refuse(refused, &request),
@@ -148,8 +224,10 @@ pub(crate) async fn require_access(
 fn refuse(refused: Refused, request: &Request) -> Response {
     match refused {
         Refused::NoToken => {
-            let wants_page =
-                request.method() == Method::GET && crate::api::wants_page(request.headers());
+            // Signalling is never a page, and its URL may hold a token that must not go to the login page's.
+            let wants_page = request.method() == Method::GET
+                && !is_signalling(request.uri().path())
+                && crate::api::wants_page(request.headers());
             if wants_page {
                 let path = request.uri().path_and_query().map_or("/", |path| path.as_str());
                 let next = percent_encoding::utf8_percent_encode(path, percent_encoding::NON_ALPHANUMERIC);
@@ -287,9 +365,56 @@ mod tests {
         let cookie = cookie.to_str().unwrap();
         assert!(cookie.contains("HttpOnly") && cookie.contains("SameSite=Lax"));
         let pair = cookie.split(';').next().unwrap();
-        let access = admit("cookie", &format!("other=1; {pair}")).unwrap();
+        let access = admit("cookie", &format!("other=1; {pair}")).unwrap().access;
         assert!(access.token_login);
         assert_eq!(access.role, Role::Admin);
+    }
+
+    fn at(uri: &str) -> Request {
+        Request::get(uri).body(Body::empty()).unwrap()
+    }
+
+    #[test]
+    fn a_token_in_the_url_opens_signalling_only_and_leads_to_urls_of_one_session() {
+        let auth = Auth::token([7; 32]);
+        let token = auth.expose_token().unwrap();
+        assert!(auth.admit(&at(&format!("/whep/door?token={token}"))).is_ok_and(|a| a.is_by_url));
+        assert!(auth.admit(&at(&format!("/whip/door?a=b&token={token}"))).is_ok());
+        assert!(auth.admit(&at("/whep/door?token=wrong")).is_err());
+        assert!(auth.admit(&at(&format!("/api/cameras?token={token}"))).is_err());
+
+        let query = SessionSigner(auth.clone()).query("/whep/door/abc");
+        assert!(!query.contains(token));
+        for path in ["/whep/door/abc", "/whep/door/abc/sse/1"] {
+            let admitted =
+                auth.admit(&at(&format!("{path}{query}"))).unwrap_or_else(|_| panic!("{path}"));
+            assert_eq!(admitted.access.role, Role::Operator);
+        }
+        for path in
+            ["/whep/door/abd", "/whep/door", "/whip/door/abc", "/api/cameras", "/whep/yard/abc"]
+        {
+            assert!(auth.admit(&at(&format!("{path}{query}"))).is_err(), "{path}");
+        }
+    }
+
+    #[test]
+    fn a_page_of_an_allowed_origin_brings_a_token_and_no_cookie() {
+        let auth = Auth::token([7; 32]);
+        let cookie = auth.login(auth.expose_token().unwrap(), &HeaderMap::new()).unwrap();
+        let cookie = cookie.to_str().unwrap().split(';').next().unwrap().to_owned();
+        let bearer = format!("Bearer {}", auth.expose_token().unwrap());
+        let origin = ("origin", "https://player.example");
+        let mut with_cookie = request("POST", &[origin, ("cookie", &cookie)]);
+        with_cookie.extensions_mut().insert(CrossOrigin);
+        assert!(auth.admit(&with_cookie).is_err());
+        let mut with_token = request("POST", &[origin, ("authorization", &bearer)]);
+        with_token.extensions_mut().insert(CrossOrigin);
+        assert!(auth.admit(&with_token).is_ok());
+
+        let mut open = request("POST", &[origin, ("host", "localhost")]);
+        open.extensions_mut().insert(CrossOrigin);
+        let admitted = Auth::open(vec![]).admit(&open).unwrap_or_else(|_| panic!("let in"));
+        assert_eq!(admitted.access.role, Role::Viewer, "without a token it may only look");
     }
 
     #[test]

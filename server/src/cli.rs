@@ -108,7 +108,8 @@ impl ConfigArgs {
 pub fn main() -> ExitCode {
     let outcome = match Cli::parse().command {
         Command::Serve { config, addr } => {
-            config.load(addr.as_deref()).map_err(anyhow::Error::from).and_then(serve::run)
+            let load = || config.load(addr.as_deref());
+            load().map_err(anyhow::Error::from).and_then(|first| serve::run(first, &load))
         }
         Command::Import { folder, config, verbose } => config
             .load(None)

@@ -10,10 +10,17 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use domain::CameraId;
-use media::camera::{CameraConfig, SourceUrl};
-use serde::{Deserialize, Deserializer, de::Error as _};
+use domain::{CameraId, RtspTransport};
+use media::egress::handle::Limits;
+use serde::Deserialize;
 use toml::{Table, Value};
+
+use crate::{
+    api::links,
+    cameras::{CameraSource, CameraSpec},
+    client_addr::Network,
+    cors::AllowedOrigin,
+};
 
 /// Read from the working folder when no file is named.
 const DEFAULT_FILE: &str = "damwall.toml";
@@ -21,15 +28,20 @@ const DEFAULT_FILE: &str = "damwall.toml";
 const DEFAULT_UDP_PORT: u16 = 8189;
 
 /// Settings that an environment variable `DAMWALL_<SECTION>_<FIELD>` can give.
-pub const ENV_FIELDS: [(&str, &str); 17] = [
+pub const ENV_FIELDS: [(&str, &str); 22] = [
     ("server", "addr"),
     ("server", "data_dir"),
     ("server", "require_token"),
     ("server", "allowed_hosts"),
+    ("server", "allowed_origins"),
+    ("server", "trusted_proxies"),
     ("server", "log"),
     ("server", "log_format"),
     ("live", "udp_addr"),
     ("live", "announced_ips"),
+    ("live", "max_sessions"),
+    ("live", "max_sessions_per_camera"),
+    ("live", "max_sessions_per_address"),
     ("store", "kind"),
     ("store", "root"),
     ("store", "scan_interval_secs"),
@@ -76,6 +88,10 @@ pub struct ServerConfig {
     pub require_token: bool,
     /// `Host` names answered without a token, besides loopback's own.
     pub allowed_hosts: Vec<String>,
+    /// Origins of other sites whose pages may use the API and the signalling, with a token.
+    pub allowed_origins: Vec<AllowedOrigin>,
+    /// Proxies whose `X-Forwarded-For` is believed.
+    pub trusted_proxies: Vec<Network>,
     /// What is logged, as a `tracing` filter.
     pub log: String,
     /// How it is logged.
@@ -89,6 +105,8 @@ impl Default for ServerConfig {
             data_dir: "data".into(),
             require_token: false,
             allowed_hosts: Vec::new(),
+            allowed_origins: Vec::new(),
+            trusted_proxies: Vec::new(),
             log: "info".into(),
             log_format: LogFormat::Text,
         }
@@ -106,13 +124,47 @@ pub enum LogFormat {
 }
 
 /// `[live]`
-#[derive(Debug, Clone, Default, Deserialize)]
+#[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct LiveSection {
     /// UDP address of all WebRTC sessions; the server's address and port 8189 unless given.
     pub udp_addr: Option<SocketAddr>,
     /// Addresses told to players instead of this machine's own.
     pub announced_ips: Vec<IpAddr>,
+    /// STUN and TURN servers told to players.
+    pub ice_servers: Vec<IceServer>,
+    /// Most WebRTC sessions at once.
+    pub max_sessions: usize,
+    /// Most of them of one camera.
+    pub max_sessions_per_camera: usize,
+    /// Most of them from one address.
+    pub max_sessions_per_address: usize,
+}
+
+impl Default for LiveSection {
+    fn default() -> Self {
+        let limits = Limits::default();
+        Self {
+            udp_addr: None,
+            announced_ips: Vec::new(),
+            ice_servers: Vec::new(),
+            max_sessions: limits.server,
+            max_sessions_per_camera: limits.camera,
+            max_sessions_per_address: limits.address,
+        }
+    }
+}
+
+/// One of `live.ice_servers`.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct IceServer {
+    /// `stun:host[:port]`, or `turn:` or `turns:` with credentials. Source: RFC 7064, RFC 7065.
+    pub url: String,
+    /// TURN: user name.
+    pub username: Option<String>,
+    /// TURN: password.
+    pub credential: Option<Secret>,
 }
 
 /// `[store]`
@@ -191,12 +243,22 @@ pub struct CameraSection {
     /// Name to show; the id unless given.
     pub name: Option<String>,
     /// Where its pictures come from.
-    #[serde(deserialize_with = "source_url")]
-    pub url: SourceUrl,
+    pub url: CameraSource,
+    /// A smaller stream of the same picture.
+    pub sub_url: Option<CameraSource>,
+    /// Connect only while somebody watches.
+    #[serde(default)]
+    pub on_demand: bool,
+    /// Give its sound to viewers too.
+    #[serde(default = "yes")]
+    pub audio: bool,
+    /// How an `rtsp://` camera sends.
+    #[serde(default)]
+    pub rtsp_transport: RtspTransport,
 }
 
-fn source_url<'de, D: Deserializer<'de>>(deserializer: D) -> Result<SourceUrl, D::Error> {
-    String::deserialize(deserializer)?.parse().map_err(D::Error::custom)
+fn yes() -> bool {
+    true
 }
 
 /// What the command line says.
@@ -291,13 +353,27 @@ impl Config {
         layers.finish()
     }
 
-    /// Cameras as the live plane takes them.
-    pub fn cameras(&self) -> Vec<CameraConfig> {
-        let camera = |section: &CameraSection| {
-            let name = section.name.clone().unwrap_or_else(|| section.id.to_string());
-            CameraConfig::new(section.id.clone(), name, section.url.clone())
+    /// Cameras of the file and the environment.
+    pub fn cameras(&self) -> Vec<CameraSpec> {
+        let camera = |section: &CameraSection| CameraSpec {
+            id: section.id.clone(),
+            name: section.name.clone().unwrap_or_else(|| section.id.to_string()),
+            source: section.url.clone(),
+            sub: section.sub_url.clone(),
+            on_demand: section.on_demand,
+            audio: section.audio,
+            rtsp_transport: section.rtsp_transport,
         };
         self.cameras.iter().map(camera).collect()
+    }
+
+    /// Most WebRTC sessions.
+    pub fn limits(&self) -> Limits {
+        Limits {
+            server: self.live.max_sessions,
+            camera: self.live.max_sessions_per_camera,
+            address: self.live.max_sessions_per_address,
+        }
     }
 
     /// UDP address of WebRTC.
@@ -521,17 +597,23 @@ fn without_value(message: &str) -> &str {
 /// Lists are comma-separated and booleans and numbers are bare in the environment.
 fn env_value(section: &str, field: &str, value: &str) -> Value {
     match (section, field) {
-        (_, "allowed_hosts" | "announced_ips") => Value::Array(
-            value.split(',').map(|item| Value::String(item.trim().to_owned())).collect(),
-        ),
+        (_, "allowed_hosts" | "allowed_origins" | "trusted_proxies" | "announced_ips") => {
+            Value::Array(
+                value.split(',').map(|item| Value::String(item.trim().to_owned())).collect(),
+            )
+        }
         (_, "require_token") => match value.to_ascii_lowercase().as_str() {
             "1" | "true" | "yes" | "on" => Value::Boolean(true),
             "0" | "false" | "no" | "off" => Value::Boolean(false),
             _ => Value::String(value.to_owned()),
         },
-        (_, "scan_interval_secs") => {
-            value.parse().map_or_else(|_| Value::String(value.to_owned()), Value::Integer)
-        }
+        (
+            _,
+            "scan_interval_secs"
+            | "max_sessions"
+            | "max_sessions_per_camera"
+            | "max_sessions_per_address",
+        ) => value.parse().map_or_else(|_| Value::String(value.to_owned()), Value::Integer),
         _ => Value::String(value.to_owned()),
     }
 }
@@ -547,6 +629,11 @@ impl Config {
             if self.cameras[..index].iter().any(|other| other.id == camera.id) {
                 let reason = format!("there are two cameras of the id `{}`", camera.id);
                 return Err(error(&format!("cameras[{index}].id"), &reason));
+            }
+        }
+        for (index, server) in self.live.ice_servers.iter().enumerate() {
+            if let Err(reason) = links::ice_server(server) {
+                return Err(error(&format!("live.ice_servers[{index}]"), reason));
             }
         }
         if tracing_subscriber::EnvFilter::try_new(&self.server.log).is_err() {
@@ -696,6 +783,43 @@ mod tests {
             config.cameras().iter().map(|c| format!("{} {} {}", c.id, c.name, c.source)).collect();
         assert_eq!(cameras, ["door Door rtsp://10.0.0.2/…", "yard_2 yard_2 rtsp://10.0.0.3/…"]);
         assert!(!format!("{config:?} {}", config.summary()).contains("secret\""));
+    }
+
+    #[test]
+    fn a_camera_says_how_it_is_connected_and_what_of_it_is_shown() {
+        let config = load(
+            "[[cameras]]\nid = \"door\"\nurl = \"rtsp://u:p@10.0.0.2/a\"\nsub_url = \"rtsp://10.0.0.2/b\"\n\
+             on_demand = true\naudio = false\nrtsp_transport = \"udp\"\n",
+            &[],
+        )
+        .unwrap();
+        let camera = config.cameras().remove(0);
+        assert!(camera.source.has_credentials() && !camera.sub.unwrap().has_credentials());
+        assert!(camera.on_demand && !camera.audio);
+        assert_eq!(camera.rtsp_transport, RtspTransport::Udp);
+        let text = message("[[cameras]]\nid=\"a\"\nurl=\"test:\"\nrtsp_transport=\"quic\"\n", &[]);
+        assert!(text.starts_with("cameras[0].rtsp_transport"), "{text}");
+    }
+
+    #[test]
+    fn origins_proxies_and_ice_servers_are_checked_when_read() {
+        let config = load(
+            "[server]\nallowed_origins = [\"https://player.example\"]\n\
+             trusted_proxies = [\"172.16.0.0/12\"]\n\
+             [[live.ice_servers]]\nurl = \"turn:turn.example:3478\"\nusername = \"u\"\ncredential = \"s3cret\"\n",
+            &[("DAMWALL_LIVE_MAX_SESSIONS_PER_ADDRESS", "7")],
+        )
+        .unwrap();
+        assert_eq!(config.limits(), Limits { address: 7, ..Limits::default() });
+        assert!(!format!("{config:?}").contains("s3cret"));
+        for (toml, field) in [
+            ("[server]\nallowed_origins = [\"*\"]\n", "server.allowed_origins[0]"),
+            ("[server]\ntrusted_proxies = [\"proxy\"]\n", "server.trusted_proxies[0]"),
+            ("[[live.ice_servers]]\nurl = \"http://x\"\n", "live.ice_servers[0]"),
+            ("[[live.ice_servers]]\nurl = \"turn:x\"\n", "live.ice_servers[0]"),
+        ] {
+            assert!(message(toml, &[]).starts_with(field), "{toml}");
+        }
     }
 
     #[test]

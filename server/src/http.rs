@@ -2,15 +2,18 @@
 
 use std::{sync::Arc, time::Duration};
 
-use axum::Router;
+use axum::{Router, body::Body};
+use hyper::service::service_fn;
 use hyper_util::{
     rt::{TokioIo, TokioTimer},
     server::graceful::GracefulShutdown,
-    service::TowerToHyperService,
 };
 use tokio::{net::TcpListener, sync::Semaphore, time::sleep};
 use tokio_util::sync::CancellationToken;
+use tower::ServiceExt as _;
 use tracing::{debug, warn};
+
+use crate::client_addr::Peer;
 
 /// A connection that has not sent its next request's head by then is closed; browsers open another.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
@@ -36,8 +39,8 @@ pub(crate) async fn serve(listener: TcpListener, router: Router, token: Cancella
             () = token.cancelled() => break,
             accepted = listener.accept() => accepted,
         };
-        let stream = match accepted {
-            Ok((stream, _)) => stream,
+        let (stream, peer) = match accepted {
+            Ok(accepted) => accepted,
             Err(error) => {
                 warn!(error = %error, "cannot accept a connection: {error}");
                 sleep(ACCEPT_RETRY).await;
@@ -46,7 +49,11 @@ pub(crate) async fn serve(listener: TcpListener, router: Router, token: Cancella
         };
         // Without it streamed pages wait 40 ms for an acknowledgement; a failure costs only that.
         let _ = stream.set_nodelay(true);
-        let service = TowerToHyperService::new(router.clone());
+        let (router, peer) = (router.clone(), Peer(peer.ip()));
+        let service = service_fn(move |mut request: hyper::Request<hyper::body::Incoming>| {
+            request.extensions_mut().insert(peer);
+            router.clone().oneshot(request.map(Body::new))
+        });
         let connection = graceful.watch(http1.serve_connection(TokioIo::new(stream), service));
         tokio::spawn(async move {
             let _slot = slot;

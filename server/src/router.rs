@@ -8,7 +8,7 @@ use axum::{
     extract::{DefaultBodyLimit, Request},
     middleware::{from_fn, from_fn_with_state},
     response::IntoResponse as _,
-    routing::{get, post},
+    routing::{get, patch, post},
 };
 use leptos_axum::{LeptosRoutes as _, generate_route_list};
 use tower_http::{
@@ -20,7 +20,7 @@ use tower_http::{
 use crate::{
     AppState, access_log, api, auth, blob,
     cache_policy::{CachePolicy, apply, security_headers},
-    login, site, thumbs,
+    client_addr, cors, login, site, thumbs,
 };
 
 /// Largest body taken anywhere but where a route says otherwise.
@@ -47,18 +47,37 @@ pub fn router(state: AppState) -> Router {
         .route("/api/assets/{id}", get(api::assets::show))
         .route("/api/assets/{id}/download", get(api::assets::download))
         .route("/api/assets/{id}/original", get(api::assets::original))
-        .route("/api/cameras", get(api::cameras::list))
+        .route("/api/cameras", get(api::cameras::list).post(api::cameras::create))
+        .route("/api/cameras/probe", post(api::cameras::probe))
+        .route(
+            "/api/cameras/{id}",
+            get(api::cameras::show).put(api::cameras::replace).delete(api::cameras::remove),
+        )
+        .route("/api/offer/{camera}", post(api::offer::create))
         .route("/readyz", get(api::health::ready))
         .route("/logout", post(login::logout));
-    let whep = Router::new()
-        .route(
-            "/whep/{camera}",
-            post(api::whep::create).get(api::whep::describe).options(api::whep::options),
-        )
+    use api::session::{describe, method_not_allowed};
+    // `OPTIONS` is answered before anything else, by `cors`.
+    let signalling = Router::new()
+        .route("/whep/{camera}", post(api::whep::create).get(describe))
         .route(
             "/whep/{camera}/{session}",
-            axum::routing::delete(api::whep::delete).get(api::whep::describe),
-        );
+            patch(api::whep::patch).delete(api::whep::delete).get(describe),
+        )
+        .route("/whep/{camera}/{session}/layer", post(api::whep::select_layer))
+        .route("/whep/{camera}/{session}/pause", post(api::whep::pause))
+        .route("/whep/{camera}/{session}/stats", get(api::whep::stats))
+        .route("/whep/{camera}/{session}/sse", post(api::events::open))
+        .route(
+            "/whep/{camera}/{session}/sse/{stream}",
+            get(api::events::read).delete(api::events::close),
+        )
+        .route("/whip/{camera}", post(api::whip::create).get(describe))
+        .route(
+            "/whip/{camera}/{session}",
+            patch(api::whip::patch).delete(api::whip::delete).get(describe),
+        )
+        .method_not_allowed_fallback(method_not_allowed);
     let thumbnail = if state.auth.is_open() { Thumbnail } else { PrivateThumbnail };
     let thumbs =
         Router::new().route("/assets/thumbs/{name}", get(thumbs::show)).layer(keep(thumbnail));
@@ -78,10 +97,12 @@ pub fn router(state: AppState) -> Router {
         .merge(api)
         .fallback(not_found)
         .layer(CompressionLayer::new())
-        .merge(whep)
+        .merge(signalling)
         .layer(keep(NoStore))
         .merge(thumbs)
-        .layer(from_fn_with_state(state.auth.clone(), auth::require_access));
+        .layer(from_fn_with_state(state.auth.clone(), auth::require_access))
+        .layer(from_fn_with_state(state.http.allowed_origins.clone(), cors::apply))
+        .layer(from_fn_with_state(state.http.trusted_proxies.clone(), client_addr::resolve));
 
     let pkg =
         ServeDir::new(site::pkg_folder(&state.leptos)).precompressed_br().precompressed_gzip();

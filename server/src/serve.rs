@@ -1,6 +1,6 @@
 //! Start and stop, in order. Must not: answer requests or know a protocol.
 
-use std::{fs::File, net::SocketAddr, path::Path, time::Duration};
+use std::{fs::File, net::SocketAddr, path::Path, sync::Arc, time::Duration};
 
 use anyhow::Context as _;
 use catalog::{
@@ -18,9 +18,11 @@ use tracing::{error, info, warn};
 use tracing_subscriber::EnvFilter;
 
 use crate::{
-    AppState,
+    AppState, HttpSettings,
     auth::Auth,
-    config::{Config, LogFormat, Secret},
+    cameras::CameraRegistry,
+    config::{Config, ConfigError, LogFormat, Secret},
+    events::EventStreams,
     http,
     router::router,
     secrets, site,
@@ -78,8 +80,11 @@ pub(crate) async fn open_library(config: &Config) -> anyhow::Result<Library> {
     Ok(Library { catalog, store })
 }
 
+/// Reads the configuration again, from where it was first read.
+pub(crate) type Reload<'a> = &'a dyn Fn() -> Result<Config, ConfigError>;
+
 /// `damwall serve`
-pub(crate) fn run(config: Config) -> anyhow::Result<()> {
+pub(crate) fn run(config: Config, reload: Reload<'_>) -> anyhow::Result<()> {
     init_log(&config);
     let live_runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(LIVE_THREADS)
@@ -92,7 +97,7 @@ pub(crate) fn run(config: Config) -> anyhow::Result<()> {
         .enable_all()
         .build()
         .context("cannot start the web threads")?;
-    let outcome = web_runtime.block_on(serve(&config, live_runtime.handle()));
+    let outcome = web_runtime.block_on(serve(&config, reload, live_runtime.handle()));
     // Everything that matters was waited for; what is left must not hold the process up.
     live_runtime.shutdown_background();
     web_runtime.shutdown_background();
@@ -114,8 +119,13 @@ fn init_log(config: &Config) {
     }
 }
 
-async fn serve(config: &Config, live_runtime: &tokio::runtime::Handle) -> anyhow::Result<()> {
+async fn serve(
+    config: &Config,
+    reload: Reload<'_>,
+    live_runtime: &tokio::runtime::Handle,
+) -> anyhow::Result<()> {
     let mut stop = StopSignals::listen()?;
+    let mut hangup = signal(SignalKind::hangup()).context("cannot listen for signals")?;
     let leptos = site::find()?;
     // Before the catalog is migrated: that is one process's work.
     let _lock = lock_data_dir(config)?;
@@ -136,9 +146,12 @@ async fn serve(config: &Config, live_runtime: &tokio::runtime::Handle) -> anyhow
     let live = LiveConfig {
         udp_addr: config.udp_addr(),
         announced: config.live.announced_ips.clone(),
-        cameras: config.cameras(),
+        // The registry starts them.
+        cameras: Vec::new(),
     };
     let live = Live::start(live, live_runtime).await?;
+    let cameras =
+        CameraRegistry::start(catalog.clone(), live.cameras().clone(), config.cameras()).await?;
     let (jobs, jobs_token) = start_jobs(config, &catalog, &store)?;
 
     let auth = if config.needs_token() {
@@ -158,14 +171,18 @@ async fn serve(config: &Config, live_runtime: &tokio::runtime::Handle) -> anyhow
     let backend = app::ssr::Backend {
         catalog: catalog.clone(),
         cameras: live.statuses(),
+        camera_admin: Arc::new(cameras.clone()),
         media_origin: media_origin(config),
     };
+    let events = EventStreams::default();
     let state = AppState {
         backend,
         catalog: catalog.clone(),
         store,
         rtc: live.rtc().clone(),
+        events: events.clone(),
         auth,
+        http: Arc::new(HttpSettings::from(config)),
         leptos,
     };
 
@@ -173,13 +190,21 @@ async fn serve(config: &Config, live_runtime: &tokio::runtime::Handle) -> anyhow
     let http = tokio::spawn(http::serve(listener, router(state), http_token.clone()));
     println!("damwall listening on {}", url(local));
 
-    stop.wait().await;
+    loop {
+        tokio::select! {
+            biased;
+            () = stop.wait() => break,
+            _ = hangup.recv() => reload_cameras(&cameras, reload).await,
+        }
+    }
     info!("stopping; a second signal ends the program at once");
     tokio::spawn(async move {
         stop.wait().await;
         warn!("second signal: ending at once");
         std::process::exit(1);
     });
+    // Players are told to connect again while their pictures still move.
+    events.stop();
     http_token.cancel();
     match timeout(HTTP_STOP_TIMEOUT, http).await {
         Ok(Ok(())) => info!("answers under way have ended"),
@@ -196,6 +221,22 @@ async fn serve(config: &Config, live_runtime: &tokio::runtime::Handle) -> anyhow
     catalog.close().await;
     info!("catalog closed; goodbye");
     Ok(())
+}
+
+/// SIGHUP: takes the cameras from the configuration as it is now, or leaves everything as it was.
+async fn reload_cameras(cameras: &CameraRegistry, reload: Reload<'_>) {
+    match reload() {
+        Ok(config) => {
+            let specs = config.cameras();
+            let count = specs.len();
+            cameras.set_config(specs).await;
+            info!(
+                cameras = count,
+                "SIGHUP: the configuration's {count} cameras are as it says now"
+            );
+        }
+        Err(cause) => error!(error = %cause, "SIGHUP: nothing is changed: {cause}"),
+    }
 }
 
 /// Two servers on one data folder would each do the other's jobs.

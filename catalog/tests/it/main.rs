@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod blob_stores;
+mod cameras;
 mod fixture;
 mod imports;
 mod media;

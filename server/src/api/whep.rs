@@ -1,101 +1,220 @@
-//! WHEP: an SDP offer in, an answer and a session out. Source: draft-ietf-wish-whep.
+//! `/whep/{camera}`: an SDP offer in, an answer and a session out; and the session's extensions.
+//! Source: draft-ietf-wish-whep, draft WHEP core extensions.
+
+use std::sync::Arc;
 
 use app::ssr::Viewer;
 use axum::{
+    Extension, Json,
     body::Bytes,
     extract::{Path, State, rejection::BytesRejection},
-    http::{HeaderMap, HeaderValue, StatusCode, header},
-    response::{IntoResponse, Response},
+    http::{HeaderMap, StatusCode},
+    response::Response,
 };
-use domain::CameraId;
-use media::{
-    egress::handle::{CreateError, Resource, RtcHandle, SessionSecret},
-    sansio::sdp::OfferError,
+use media::egress::handle::{LayerChoice, LayerError, RtcHandle, SessionStats};
+use serde::{Deserialize, Serialize};
+
+use super::{links, session};
+use crate::{
+    HttpSettings, auth::SessionSigner, client_addr::ClientAddr, error::Problem,
+    events::EventStreams,
 };
 
-use crate::error::Problem;
-
-const SDP: &str = "application/sdp";
-
-/// `POST /whep/{camera}` → 201, `Location` of the session.
+/// `POST /whep/{camera}` → 201, `Location` of the session; 406 with a counter-offer.
 pub(crate) async fn create(
     _viewer: Viewer,
     State(rtc): State<RtcHandle>,
+    State(settings): State<Arc<HttpSettings>>,
+    ClientAddr(remote): ClientAddr,
     Path(camera): Path<String>,
+    signer: Option<Extension<SessionSigner>>,
     headers: HeaderMap,
     body: Result<Bytes, BytesRejection>,
 ) -> Result<Response, Problem> {
-    let content_type = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
-    let mime = content_type.and_then(|value| value.split(';').next()).map(str::trim);
-    if !mime.is_some_and(|mime| mime.eq_ignore_ascii_case(SDP)) {
-        return Err(Problem::new(
-            StatusCode::UNSUPPORTED_MEDIA_TYPE,
-            "send the offer as application/sdp",
-        ));
+    let offer = session::read_offer(&headers, body)?;
+    let camera = session::parse_camera(&camera)?;
+    let created = rtc.create(&camera, &offer, remote).await.map_err(session::create_problem)?;
+    let path = session::path("whep", &session::of(camera, &created));
+    let query = signer.map(|signer| signer.query(&path)).unwrap_or_default();
+    let mut links = settings.ice_servers.clone();
+    for link in links::extensions(&path, &query) {
+        links.push(session::header(link)?);
     }
-    let body =
-        body.map_err(|refused| Problem::new(refused.status(), "the offer cannot be read"))?;
-    let camera = parse_camera(&camera)?;
-    let created =
-        rtc.create(&camera, &body, std::net::Ipv4Addr::LOCALHOST.into()).await.map_err(problem)?;
-    let location = format!("/whep/{camera}/{}", created.secret.expose());
-    let location = HeaderValue::from_str(&location)
-        .map_err(|error| Problem::unavailable("the session", &error))?;
-    let headers = [
-        (header::CONTENT_TYPE, HeaderValue::from_static(SDP)),
-        (header::LOCATION, location),
-        // The session's ICE credentials never change yet.
-        (header::ETAG, HeaderValue::from_static("\"1\"")),
-    ];
-    Ok((StatusCode::CREATED, headers, created.sdp).into_response())
+    session::created(created, &path, &query, links)
+}
+
+/// `PATCH /whep/{camera}/{session}`
+pub(crate) async fn patch(
+    _viewer: Viewer,
+    State(rtc): State<RtcHandle>,
+    Path((camera, session)): Path<(String, String)>,
+    headers: HeaderMap,
+    body: Result<Bytes, BytesRejection>,
+) -> Result<Response, Problem> {
+    session::patch(&rtc, &session::resource(&camera, session)?, &headers, body).await
 }
 
 /// `DELETE /whep/{camera}/{session}` → 200; afterwards 404.
 pub(crate) async fn delete(
     _viewer: Viewer,
     State(rtc): State<RtcHandle>,
+    State(streams): State<EventStreams>,
     Path((camera, session)): Path<(String, String)>,
 ) -> Result<StatusCode, Problem> {
-    let camera = parse_camera(&camera)?;
-    if rtc.delete(&Resource { camera, secret: SessionSecret::from(session) }).await {
-        Ok(StatusCode::OK)
-    } else {
-        Err(Problem::not_found("there is no such session"))
+    let resource = session::resource(&camera, session)?;
+    streams.close_session(&resource);
+    if rtc.delete(&resource).await { Ok(StatusCode::OK) } else { Err(session::no_session()) }
+}
+
+/// Body of a layer request. What H.264 has no layers of (`spatialLayerId` and its like) is left alone.
+#[derive(Debug, Default, PartialEq, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+struct LayerRequest {
+    media_id: Option<MediaId>,
+    rid: Option<String>,
+    /// As live777 and Broadcast Box name the rid.
+    encoding_id: Option<String>,
+    max_width: Option<u32>,
+    max_height: Option<u32>,
+    /// In bit/s, as in the `layers` event.
+    max_bitrate: Option<u64>,
+}
+
+/// Text in the draft, a number with some players.
+#[derive(Debug, PartialEq, Deserialize)]
+#[serde(untagged)]
+enum MediaId {
+    Text(String),
+    Index(u16),
+}
+
+impl LayerRequest {
+    fn choice(self) -> LayerChoice {
+        let kbps = |bps: u64| u32::try_from(bps / 1000).unwrap_or(u32::MAX);
+        LayerChoice {
+            rid: self.rid.or(self.encoding_id),
+            max_width_px: self.max_width,
+            max_height_px: self.max_height,
+            max_bitrate_kbps: self.max_bitrate.map(kbps),
+        }
     }
 }
 
-/// `OPTIONS /whep/{camera}`: what may be posted here.
-pub(crate) async fn options(_viewer: Viewer) -> Response {
-    (
-        [(header::HeaderName::from_static("accept-post"), HeaderValue::from_static(SDP))],
-        StatusCode::OK,
-    )
-        .into_response()
-}
-
-/// `GET` and `HEAD`: there is nothing to read, and that is no error.
-pub(crate) async fn describe(_viewer: Viewer) -> Response {
-    ([(header::CONTENT_TYPE, HeaderValue::from_static(SDP))], StatusCode::OK).into_response()
-}
-
-fn parse_camera(text: &str) -> Result<CameraId, Problem> {
-    text.parse().map_err(|_| Problem::not_found("no such camera"))
-}
-
-fn problem(error: CreateError) -> Problem {
-    let text = error.to_string();
-    match error {
-        CreateError::UnknownCamera => Problem::not_found(text),
-        CreateError::NotLive => Problem::new(StatusCode::CONFLICT, text).retry_after_secs(2),
-        CreateError::Offer(OfferError::NoH264 | OfferError::NoReceivingVideo) => {
-            Problem::new(StatusCode::UNPROCESSABLE_ENTITY, text)
+/// `POST /whep/{camera}/{session}/layer` → 200; `{mediaId}` alone is automatic.
+pub(crate) async fn select_layer(
+    _viewer: Viewer,
+    State(rtc): State<RtcHandle>,
+    Path((camera, session)): Path<(String, String)>,
+    headers: HeaderMap,
+    body: Result<Bytes, BytesRejection>,
+) -> Result<StatusCode, Problem> {
+    let mut request: LayerRequest = session::read_json(&headers, &session::read(body)?)?;
+    let resource = session::resource(&camera, session)?;
+    let stats = rtc.stats(&resource).await.ok_or_else(session::no_session)?;
+    let media_id = request.media_id.take().map(|id| match id {
+        MediaId::Text(text) => text,
+        MediaId::Index(index) => index.to_string(),
+    });
+    if media_id.is_some_and(|id| id != stats.media_id) {
+        return Err(Problem::bad_request("mediaId names no video section of this session"));
+    }
+    rtc.select_layer(&resource, request.choice()).await.map_err(|error| match error {
+        LayerError::NoSession => session::no_session(),
+        LayerError::NoSuchLayer => {
+            Problem::new(StatusCode::UNPROCESSABLE_ENTITY, error.to_string())
         }
-        CreateError::Offer(_) => Problem::bad_request(text),
-        CreateError::NotPublishable | CreateError::AlreadyPublished => {
-            Problem::new(StatusCode::CONFLICT, text)
+    })?;
+    Ok(StatusCode::OK)
+}
+
+#[derive(Deserialize)]
+struct PauseRequest {
+    paused: bool,
+}
+
+/// `POST /whep/{camera}/{session}/pause` with `{"paused": true | false}` → 200.
+pub(crate) async fn pause(
+    _viewer: Viewer,
+    State(rtc): State<RtcHandle>,
+    Path((camera, session)): Path<(String, String)>,
+    headers: HeaderMap,
+    body: Result<Bytes, BytesRejection>,
+) -> Result<StatusCode, Problem> {
+    let request: PauseRequest = session::read_json(&headers, &session::read(body)?)?;
+    let resource = session::resource(&camera, session)?;
+    if rtc.set_paused(&resource, request.paused).await {
+        Ok(StatusCode::OK)
+    } else {
+        Err(session::no_session())
+    }
+}
+
+/// [`SessionStats`] on the wire, field by field.
+#[derive(Serialize)]
+pub(crate) struct Stats {
+    id: u64,
+    media_id: String,
+    layer: Option<String>,
+    target_layer: Option<String>,
+    is_paused: bool,
+    server_unix_ms: f64,
+    newest_frame: Option<(u32, f64)>,
+    fraction_lost: f32,
+    round_trip_ms: Option<f32>,
+    estimate_kbps: Option<u32>,
+    packets_sent: u64,
+    packets_retransmitted: u64,
+}
+
+impl From<SessionStats> for Stats {
+    fn from(stats: SessionStats) -> Self {
+        Self {
+            id: stats.id,
+            media_id: stats.media_id,
+            layer: stats.layer,
+            target_layer: stats.target_layer,
+            is_paused: stats.is_paused,
+            server_unix_ms: stats.server_unix_ms,
+            newest_frame: stats.newest_frame,
+            fraction_lost: stats.fraction_lost,
+            round_trip_ms: stats.round_trip_ms,
+            estimate_kbps: stats.estimate_kbps,
+            packets_sent: stats.packets_sent,
+            packets_retransmitted: stats.packets_retransmitted,
         }
-        CreateError::Full(_) | CreateError::Stopping => {
-            Problem::new(StatusCode::SERVICE_UNAVAILABLE, text).retry_after_secs(5)
+    }
+}
+
+/// `GET /whep/{camera}/{session}/stats`
+pub(crate) async fn stats(
+    _viewer: Viewer,
+    State(rtc): State<RtcHandle>,
+    Path((camera, session)): Path<(String, String)>,
+) -> Result<Json<Stats>, Problem> {
+    let stats = rtc.stats(&session::resource(&camera, session)?).await;
+    stats.map(|stats| Json(stats.into())).ok_or_else(session::no_session)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_layer_is_chosen_by_its_name_or_by_what_it_must_not_exceed() {
+        let choice = |json: &str| serde_json::from_str::<LayerRequest>(json).unwrap().choice();
+        assert_eq!(choice(r#"{"mediaId":"0"}"#), LayerChoice::default());
+        let sub = LayerChoice { rid: Some("sub".into()), ..LayerChoice::default() };
+        assert_eq!(choice(r#"{"mediaId":0,"rid":"sub","spatialLayerId":1}"#), sub);
+        assert_eq!(choice(r#"{"encodingId":"sub"}"#), sub);
+        let small = LayerChoice {
+            max_width_px: Some(640),
+            max_height_px: Some(360),
+            max_bitrate_kbps: Some(800),
+            ..LayerChoice::default()
+        };
+        assert_eq!(choice(r#"{"maxWidth":640,"maxHeight":360,"maxBitrate":800999}"#), small);
+        for bad in ["[]", r#"{"maxWidth":-1}"#, r#"{"rid":1}"#, r#"{"mediaId":{}}"#] {
+            assert!(serde_json::from_str::<LayerRequest>(bad).is_err(), "{bad}");
         }
     }
 }

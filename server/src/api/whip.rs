@@ -1,0 +1,56 @@
+//! `/whip/{camera}`: a publisher's SDP offer in, an answer and a session out. Source: RFC 9725.
+
+use std::sync::Arc;
+
+use app::ssr::Operator;
+use axum::{
+    Extension,
+    body::Bytes,
+    extract::{Path, State, rejection::BytesRejection},
+    http::{HeaderMap, StatusCode},
+    response::Response,
+};
+use media::egress::handle::RtcHandle;
+
+use super::session;
+use crate::{HttpSettings, auth::SessionSigner, client_addr::ClientAddr, error::Problem};
+
+/// `POST /whip/{camera}` → 201, `Location` of the session.
+pub(crate) async fn create(
+    _operator: Operator,
+    State(rtc): State<RtcHandle>,
+    State(settings): State<Arc<HttpSettings>>,
+    ClientAddr(remote): ClientAddr,
+    Path(camera): Path<String>,
+    signer: Option<Extension<SessionSigner>>,
+    headers: HeaderMap,
+    body: Result<Bytes, BytesRejection>,
+) -> Result<Response, Problem> {
+    let offer = session::read_offer(&headers, body)?;
+    let camera = session::parse_camera(&camera)?;
+    let created = rtc.publish(&camera, &offer, remote).await.map_err(session::create_problem)?;
+    let path = session::path("whip", &session::of(camera, &created));
+    let query = signer.map(|signer| signer.query(&path)).unwrap_or_default();
+    session::created(created, &path, &query, settings.ice_servers.iter().cloned())
+}
+
+/// `PATCH /whip/{camera}/{session}`
+pub(crate) async fn patch(
+    _operator: Operator,
+    State(rtc): State<RtcHandle>,
+    Path((camera, session)): Path<(String, String)>,
+    headers: HeaderMap,
+    body: Result<Bytes, BytesRejection>,
+) -> Result<Response, Problem> {
+    session::patch(&rtc, &session::resource(&camera, session)?, &headers, body).await
+}
+
+/// `DELETE /whip/{camera}/{session}` → 200; afterwards 404.
+pub(crate) async fn delete(
+    _operator: Operator,
+    State(rtc): State<RtcHandle>,
+    Path((camera, session)): Path<(String, String)>,
+) -> Result<StatusCode, Problem> {
+    let resource = session::resource(&camera, session)?;
+    if rtc.delete(&resource).await { Ok(StatusCode::OK) } else { Err(session::no_session()) }
+}
