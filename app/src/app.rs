@@ -13,6 +13,7 @@ use crate::{
     components::Header,
     pages::{
         AssetPage, AssetsPage, CamerasPage, EditCameraPage, LivePage, NewCameraPage, NotFoundPage,
+        PublishPage,
     },
 };
 
@@ -69,6 +70,7 @@ pub fn App() -> impl IntoView {
                     <Route path=path!("/live/cameras") view=CamerasPage ssr=SsrMode::Async />
                     <Route path=path!("/live/cameras/new") view=NewCameraPage ssr=SsrMode::Async />
                     <Route path=path!("/live/cameras/:id") view=EditCameraPage ssr=SsrMode::Async />
+                    <Route path=path!("/live/publish/:camera") view=PublishPage ssr=SsrMode::Async />
                 </FlatRoutes>
             </main>
         </Router>

@@ -5,12 +5,12 @@
 #[cfg(feature = "hydrate")]
 mod hydrate;
 #[cfg(feature = "hydrate")]
-pub use hydrate::{Wall, go_back};
+pub use hydrate::{Publisher, Wall, go_back};
 
 #[cfg(not(feature = "hydrate"))]
 mod stub;
 #[cfg(not(feature = "hydrate"))]
-pub use stub::{Wall, go_back};
+pub use stub::{Publisher, Wall, go_back};
 
 use domain::CameraId;
 use leptos::{
@@ -67,4 +67,22 @@ pub enum KeyPlace {
     Page,
     /// In a field, or with a modifier: not ours.
     Elsewhere,
+}
+
+/// A camera or a microphone of this computer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Device {
+    /// As the browser names it.
+    pub id: String,
+    /// As people do.
+    pub label: String,
+}
+
+/// What this computer has; empty before the browser may tell.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Devices {
+    /// Cameras.
+    pub cameras: Vec<Device>,
+    /// Microphones.
+    pub microphones: Vec<Device>,
 }

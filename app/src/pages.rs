@@ -5,6 +5,7 @@ mod assets;
 mod cameras;
 mod live;
 mod not_found;
+mod publish;
 mod refresh;
 
 pub use asset::AssetPage;
@@ -12,3 +13,4 @@ pub use assets::AssetsPage;
 pub use cameras::{CamerasPage, EditCameraPage, NewCameraPage};
 pub use live::LivePage;
 pub use not_found::NotFoundPage;
+pub use publish::PublishPage;

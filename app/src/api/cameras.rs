@@ -1,8 +1,10 @@
 //! Server functions of the pages that manage cameras. All but the wall's are for administrators.
 
-use domain::{CameraDetails, CameraProbe, RtspTransport};
 #[cfg(feature = "ssr")]
 use domain::{CameraDefinition, CameraId};
+use std::fmt;
+
+use domain::{CameraDetails, CameraProbe, RtspTransport};
 use leptos::{
     prelude::*,
     server_fn::{
@@ -94,40 +96,18 @@ pub async fn check_admin() -> Result<(), PageError> {
 
 /// Adds a camera.
 #[server(prefix = "/fn", endpoint = "camera-add")]
-pub async fn add_camera(
-    id: String,
-    name: String,
-    url: String,
-    sub_url: String,
-    #[server(default)] on_demand: bool,
-    #[server(default)] audio: bool,
-    rtsp_transport: RtspTransport,
-) -> Result<(), FormError> {
+pub async fn add_camera(camera: CameraForm) -> Result<(), FormError> {
     let admin = response::camera_admin().await?;
-    let form = CameraForm { name, url, sub_url, on_demand, audio, rtsp_transport };
-    let definition = form.adding(&id)?;
-    admin.create(definition).await.map_err(response::form_error)?;
+    admin.create(camera.adding()?).await.map_err(response::form_error)?;
     leptos_axum::redirect("/live/cameras");
     Ok(())
 }
 
 /// Changes a camera. URLs that are left empty stay as they are.
 #[server(prefix = "/fn", endpoint = "camera-save")]
-#[expect(clippy::too_many_arguments, reason = "they are the fields of a form")]
-pub async fn save_camera(
-    id: String,
-    name: String,
-    url: String,
-    sub_url: String,
-    #[server(default)] remove_sub: bool,
-    #[server(default)] on_demand: bool,
-    #[server(default)] audio: bool,
-    rtsp_transport: RtspTransport,
-) -> Result<(), FormError> {
+pub async fn save_camera(camera: CameraForm) -> Result<(), FormError> {
     let admin = response::camera_admin().await?;
-    let form = CameraForm { name, url, sub_url, on_demand, audio, rtsp_transport };
-    let definition = form.saving(&id, remove_sub)?;
-    admin.update(definition).await.map_err(response::form_error)?;
+    admin.update(camera.saving()?).await.map_err(response::form_error)?;
     leptos_axum::redirect("/live/cameras");
     Ok(())
 }
@@ -153,23 +133,33 @@ pub async fn probe_camera(url: String) -> Result<CameraProbe, FormError> {
     admin.probe(url.to_owned()).await.map_err(response::form_error)
 }
 
-/// What both forms have in common, as it was typed.
-#[cfg(feature = "ssr")]
-struct CameraForm {
+/// The fields that describe a camera, as they were typed.
+#[derive(Clone, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct CameraForm {
+    id: String,
     name: String,
     url: String,
     sub_url: String,
+    remove_sub: bool,
     on_demand: bool,
     audio: bool,
     rtsp_transport: RtspTransport,
+}
+
+impl fmt::Debug for CameraForm {
+    /// Shows no URL.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("CameraForm").field("id", &self.id).finish_non_exhaustive()
+    }
 }
 
 #[cfg(feature = "ssr")]
 impl CameraForm {
     /// # Errors
     /// The id is none, or there is no source.
-    fn adding(self, id: &str) -> Result<CameraDefinition, FormError> {
-        let id: CameraId = id.trim().parse().map_err(|_| {
+    fn adding(self) -> Result<CameraDefinition, FormError> {
+        let id: CameraId = self.id.trim().parse().map_err(|_| {
             FormError::at(
                 CameraField::Id,
                 "Use 1 to 64 small letters, digits, - or _, and begin with a letter or digit.",
@@ -182,23 +172,23 @@ impl CameraForm {
         if self.url.trim().is_empty() {
             return Err(FormError::at(CameraField::Url, "A camera needs a source."));
         }
-        Ok(self.definition(id, None))
+        Ok(self.definition(id))
     }
 
     /// # Errors
     /// The id is none.
-    fn saving(self, id: &str, remove_sub: bool) -> Result<CameraDefinition, FormError> {
-        let id = id.parse().map_err(|_| FormError::from(PageError::NotFound))?;
-        Ok(self.definition(id, remove_sub.then(String::new)))
+    fn saving(self) -> Result<CameraDefinition, FormError> {
+        let id = self.id.parse().map_err(|_| FormError::from(PageError::NotFound))?;
+        Ok(self.definition(id))
     }
 
-    fn definition(self, id: CameraId, no_sub: Option<String>) -> CameraDefinition {
+    fn definition(self, id: CameraId) -> CameraDefinition {
         let typed = |text: String| Some(text.trim().to_owned()).filter(|text| !text.is_empty());
         CameraDefinition {
             id,
             name: self.name.trim().to_owned(),
             url: typed(self.url),
-            sub_url: no_sub.or_else(|| typed(self.sub_url)),
+            sub_url: if self.remove_sub { Some(String::new()) } else { typed(self.sub_url) },
             on_demand: self.on_demand,
             audio: self.audio,
             rtsp_transport: self.rtsp_transport,
@@ -210,40 +200,45 @@ impl CameraForm {
 mod tests {
     use super::*;
 
-    fn form(url: &str, sub_url: &str) -> CameraForm {
+    fn form(id: &str, url: &str, sub_url: &str) -> CameraForm {
         CameraForm {
+            id: id.into(),
             name: " Front door ".into(),
             url: url.into(),
             sub_url: sub_url.into(),
-            on_demand: false,
-            audio: true,
-            rtsp_transport: RtspTransport::Tcp,
+            ..CameraForm::default()
         }
     }
 
     #[test]
     fn camera_to_add_needs_an_id_and_a_source() {
-        let field = |outcome: Result<CameraDefinition, FormError>| outcome.unwrap_err().field;
+        let field = |form: CameraForm| form.adding().unwrap_err().field;
         for id in ["", "Front door", "new", "a/b"] {
-            assert_eq!(field(form("test:", "").adding(id)), Some(CameraField::Id), "{id:?}");
+            assert_eq!(field(form(id, "test:", "")), Some(CameraField::Id), "{id:?}");
         }
-        assert_eq!(field(form(" ", "").adding("door")), Some(CameraField::Url));
-        let added = form(" test: ", "").adding(" door ").unwrap();
+        assert_eq!(field(form("door", " ", "")), Some(CameraField::Url));
+        let added = form(" door ", " test: ", "").adding().unwrap();
         assert_eq!((added.id.as_str(), added.name.as_str()), ("door", "Front door"));
         assert_eq!((added.url.as_deref(), added.sub_url), (Some("test:"), None));
     }
 
     #[test]
     fn url_left_empty_is_kept_and_the_second_one_can_be_taken_away() {
-        let saved = form("", "").saving("door", false).unwrap();
+        let saved = form("door", "", "").saving().unwrap();
         assert_eq!((saved.url, saved.sub_url), (None, None));
-        let saved = form("", "rtsp://ignored/").saving("door", true).unwrap();
-        assert_eq!(saved.sub_url.as_deref(), Some(""));
-        let saved = form("test:", "test:640x360").saving("door", false).unwrap();
+        let form_without_sub = CameraForm { remove_sub: true, ..form("door", "", "test:") };
+        assert_eq!(form_without_sub.saving().unwrap().sub_url.as_deref(), Some(""));
+        let saved = form("door", "test:", "test:640x360").saving().unwrap();
         assert_eq!(
             (saved.url.as_deref(), saved.sub_url.as_deref()),
             (Some("test:"), Some("test:640x360"))
         );
+    }
+
+    #[test]
+    fn form_never_shows_its_urls_in_a_log() {
+        let form = form("door", "rtsp://u:s3cret@host/", "rtsp://u:s3cret@host/2");
+        assert!(!format!("{form:?}").contains("s3cret"));
     }
 
     #[test]

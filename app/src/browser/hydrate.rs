@@ -6,9 +6,11 @@
 mod dom;
 mod frames;
 mod peer;
+mod publisher;
 mod tile;
 mod view;
 mod whep;
+mod whip;
 
 use std::{
     cell::{Cell, RefCell},
@@ -21,6 +23,7 @@ use serde::Deserialize;
 use wasm_bindgen::JsCast;
 use web_sys::{Element, HtmlElement};
 
+pub use self::publisher::Publisher;
 use self::{
     dom::{Interval, Listener},
     tile::{Tile, ViewChange},

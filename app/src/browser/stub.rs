@@ -1,10 +1,17 @@
 //! The server's side of `hydrate`: nothing happens.
 
 use domain::{CameraId, CameraStatus};
-use leptos::{ev::KeyboardEvent, prelude::RwSignal};
+use leptos::{
+    ev::KeyboardEvent,
+    html,
+    prelude::{NodeRef, RwSignal},
+};
 
-use super::{KeyPlace, TileNodes, TileSignals};
-use crate::state::focus::Arrow;
+use super::{Devices, KeyPlace, TileNodes, TileSignals};
+use crate::state::{
+    focus::Arrow,
+    publish::{Choice, Layers, PublishStatus, Resolution},
+};
 
 /// The players of a page.
 #[derive(Clone, Copy, Debug)]
@@ -48,3 +55,32 @@ impl Wall {
 
 /// Goes back one page in the browser's history.
 pub fn go_back() {}
+
+/// What one page captures and publishes.
+#[derive(Clone, Copy, Debug)]
+pub struct Publisher;
+
+impl Publisher {
+    /// Captures nothing yet.
+    pub fn new(
+        _camera: CameraId,
+        _status: RwSignal<PublishStatus>,
+        _devices: RwSignal<Devices>,
+        _preview: NodeRef<html::Video>,
+        _figures: NodeRef<html::Pre>,
+    ) -> Self {
+        Self
+    }
+
+    /// Captures what was chosen, and shows it.
+    pub fn open(self, _choice: Choice) {}
+
+    /// Publishes what is captured.
+    pub fn start(self, _resolution: Resolution, _layers: Layers) {}
+
+    /// Publishes no more; the preview stays.
+    pub fn stop(self) {}
+
+    /// Lets go of the source.
+    pub fn close(self) {}
+}

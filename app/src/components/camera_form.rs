@@ -82,21 +82,22 @@ pub fn CameraFields(
     let remove_sub = sub.is_some().then(|| {
         view! {
             <label class="check">
-                <input type="checkbox" name="remove_sub" value="true" />
+                <input type="checkbox" name="camera[remove_sub]" value="true" />
                 "No second stream any more"
             </label>
         }
     });
     let id_field = match &camera {
         Some(camera) => {
-            view! { <input type="hidden" name="id" value=camera.id.to_string() /> }.into_any()
+            view! { <input type="hidden" name="camera[id]" value=camera.id.to_string() /> }
+                .into_any()
         }
         None => view! {
             <div class="field">
                 <label for="camera-id">"Name in addresses"</label>
                 <input
                     id="camera-id"
-                    name="id"
+                    name="camera[id]"
                     required
                     maxlength="64"
                     pattern="[a-z0-9][a-z0-9_\\-]*"
@@ -126,7 +127,7 @@ pub fn CameraFields(
             <label for="camera-name">"Name to show"</label>
             <input
                 id="camera-name"
-                name="name"
+                name="camera[name]"
                 value=name
                 maxlength="100"
                 autocomplete="off"
@@ -140,7 +141,7 @@ pub fn CameraFields(
             <label for="camera-url">"Source"</label>
             <input
                 id="camera-url"
-                name="url"
+                name="camera[url]"
                 node_ref=url_input
                 required=is_new
                 autocomplete="off"
@@ -160,7 +161,7 @@ pub fn CameraFields(
             <label for="camera-sub-url">"Source of small pictures (optional)"</label>
             <input
                 id="camera-sub-url"
-                name="sub_url"
+                name="camera[sub_url]"
                 autocomplete="off"
                 autocapitalize="none"
                 spellcheck="false"
@@ -176,7 +177,7 @@ pub fn CameraFields(
         </div>
         <div class="field">
             <label for="camera-transport">"How RTSP comes"</label>
-            <select id="camera-transport" name="rtsp_transport">
+            <select id="camera-transport" name="camera[rtsp_transport]">
                 <option value="tcp" selected=transport == RtspTransport::Tcp>
                     "TCP: nothing is lost on the way"
                 </option>
@@ -187,11 +188,11 @@ pub fn CameraFields(
         </div>
         <div class="field">
             <label class="check">
-                <input type="checkbox" name="audio" value="true" checked=audio />
+                <input type="checkbox" name="camera[audio]" value="true" checked=audio />
                 "Sound, when the camera has some"
             </label>
             <label class="check">
-                <input type="checkbox" name="on_demand" value="true" checked=on_demand />
+                <input type="checkbox" name="camera[on_demand]" value="true" checked=on_demand />
                 "Connect only while somebody watches"
             </label>
         </div>
@@ -261,10 +262,7 @@ fn ProbeResult(found: CameraProbe) -> impl IntoView {
 fn probe_rows(found: &CameraProbe) -> Vec<(&'static str, String)> {
     let mut rows = Vec::new();
     if let Some(video) = &found.video {
-        rows.push((
-            "Picture",
-            format!("{}×{}, {}", video.width_px, video.height_px, video.codec),
-        ));
+        rows.push(("Picture", format!("{}×{}, {}", video.width_px, video.height_px, video.codec)));
     }
     rows.push(("Frame rate", format!("{:.1} a second", found.fps)));
     rows.push(("Bitrate", format::bitrate(found.bitrate_kbps)));
@@ -315,8 +313,10 @@ mod tests {
             key_frame_interval_ms: Some(2_000),
             lost_packets: 0,
         };
-        let text: Vec<String> =
-            probe_rows(&found).into_iter().map(|(what, value)| format!("{what}: {value}")).collect();
+        let text: Vec<String> = probe_rows(&found)
+            .into_iter()
+            .map(|(what, value)| format!("{what}: {value}"))
+            .collect();
         assert_eq!(
             text,
             [

@@ -108,18 +108,16 @@ fn CameraRow(camera: CameraDetails, status: Option<CameraStatus>) -> impl IntoVi
         }
     });
     let change = match camera.managed {
-        ManagedBy::Api => {
-            view! {
-                <a
-                    class="button"
-                    href=format!("/live/cameras/{}", camera.id)
-                    data-testid="edit-camera"
-                >
-                    "Edit"
-                </a>
-            }
-                .into_any()
+        ManagedBy::Api => view! {
+            <a
+                class="button"
+                href=format!("/live/cameras/{}", camera.id)
+                data-testid="edit-camera"
+            >
+                "Edit"
+            </a>
         }
+        .into_any(),
         ManagedBy::Config => {
             view! { <span class="hint">"in the configuration file"</span> }.into_any()
         }
@@ -288,18 +286,16 @@ fn EditCamera(camera: CameraDetails) -> impl IntoView {
     let name = camera.name.clone();
     let id = camera.id.to_string();
     let forms = match camera.managed {
-        ManagedBy::Config => {
-            view! {
-                <section class="notice" data-testid="managed-by-config">
-                    <h2>"Set in the configuration file"</h2>
-                    <p>
-                        "Change it in " <code>"damwall.toml"</code>
-                        " or in the environment, then start Damwall again."
-                    </p>
-                </section>
-            }
-                .into_any()
+        ManagedBy::Config => view! {
+            <section class="notice" data-testid="managed-by-config">
+                <h2>"Set in the configuration file"</h2>
+                <p>
+                    "Change it in " <code>"damwall.toml"</code>
+                    " or in the environment, then start Damwall again."
+                </p>
+            </section>
         }
+        .into_any(),
         ManagedBy::Api => {
             let to_remove = id.clone();
             let question = format!("{name} leaves the wall, and its viewers with it.");
@@ -333,7 +329,7 @@ fn EditCamera(camera: CameraDetails) -> impl IntoView {
                     </ActionForm>
                 </details>
             }
-                .into_any()
+            .into_any()
         }
     };
     view! {

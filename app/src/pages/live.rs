@@ -331,7 +331,7 @@ mod tests {
         assert!(html.contains(r#"data-size="solo""#), "{html}");
         assert_eq!(html.matches(r#"data-standing="solo""#).count(), 1, "{html}");
         assert_eq!(html.matches(r#"data-standing="behind""#).count(), 1, "{html}");
-        assert!(html.contains(">The yard</h1>"), "{html}");
+        assert!(html.contains("<h1>The yard<"), "{html}");
     }
 
     #[test]

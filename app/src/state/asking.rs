@@ -16,13 +16,22 @@ pub enum LayerWish {
     /// The best that the way to the browser carries.
     #[default]
     Best,
-    /// The best of those that a picture of this size on the screen has use for.
+    /// The best of those that are not larger.
     Within {
-        /// Device pixels.
+        /// Of the encoded picture.
         width_px: u32,
-        /// Device pixels.
+        /// Of the encoded picture.
         height_px: u32,
     },
+}
+
+impl LayerWish {
+    /// For a tile of this size on the screen, in device pixels. A layer half as large again is still of
+    /// use to it, and cheaper to scale down than a small one is ugly to scale up.
+    pub fn for_size(width_px: u32, height_px: u32) -> Self {
+        let with_margin = |px: u32| px.saturating_add(px / 2);
+        Self::Within { width_px: with_margin(width_px), height_px: with_margin(height_px) }
+    }
 }
 
 /// One request to the session.
@@ -191,6 +200,21 @@ mod tests {
         asking.wish(2_000, LARGE);
         asking.wish(2_050, SMALL);
         assert_eq!(asking.next(9_000), None);
+    }
+
+    #[test]
+    fn layer_somewhat_larger_than_its_tile_is_wanted() {
+        let fits = |tile: (u32, u32), layer: (u32, u32)| {
+            let LayerWish::Within { width_px, height_px } = LayerWish::for_size(tile.0, tile.1)
+            else {
+                panic!("a size is a limit");
+            };
+            layer.0 <= width_px && layer.1 <= height_px
+        };
+        assert!(fits((620, 349), (640, 360)));
+        assert!(fits((1100, 619), (1280, 720)));
+        assert!(!fits((620, 349), (1280, 720)));
+        assert!(!fits((960, 540), (1920, 1080)));
     }
 
     #[test]

@@ -185,7 +185,7 @@ impl Tile {
         self.view.set(view);
         let wish = match (view.is_large, view.size_px) {
             (true, _) => LayerWish::Best,
-            (false, (width_px, height_px)) => LayerWish::Within { width_px, height_px },
+            (false, (width_px, height_px)) => LayerWish::for_size(width_px, height_px),
         };
         self.asking.borrow_mut().wish(now_ms(), wish);
         let is_shown = view.on_screen && view.page_shown;
