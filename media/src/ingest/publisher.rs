@@ -62,6 +62,11 @@ impl<'a> TrackPublisher<'a> {
         }
     }
 
+    /// Name of the track.
+    pub fn rid(&self) -> &'static str {
+        self.rid
+    }
+
     /// The camera it publishes for.
     pub fn camera(&self) -> &'a Camera {
         self.camera

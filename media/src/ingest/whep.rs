@@ -24,7 +24,7 @@ use self::{
     signalling::Signalling,
 };
 use super::{Publishers, SILENCE_TIMEOUT, SourceError};
-use crate::camera::WhepUrl;
+use crate::{camera::WhepUrl, sansio::format::Codec};
 
 mod intake;
 mod peer;
@@ -130,8 +130,16 @@ pub(super) async fn run(
             () = sleep_until(wake_at.into()) => {}
         }
         let now = Instant::now();
-        while let Some((unit, parameter_sets)) = intake.next_picture(now) {
-            publishers.video.publish_picture(unit, parameter_sets, now)?;
+        while let Some((unit, depacketizer)) = intake.next_picture(now) {
+            if unit.is_key {
+                let format = depacketizer.format(publishers.video.rid());
+                // The others may show their size later, and play without.
+                if format.video.is_none() && matches!(format.codec, Codec::H264 | Codec::H265) {
+                    return Err(SourceError::BadParameterSets);
+                }
+                publishers.video.set_format(format);
+            }
+            publishers.video.publish(unit, now);
         }
         while let Some((codec, timestamp, payload)) = intake.next_sound(now) {
             if let Some(publisher) = &mut publishers.audio {

@@ -6,7 +6,6 @@
 //! Source: RFC 9725 (WHIP), RFC 3550 §6.4 (reports), RFC 4585 (NACK, PLI), RFC 4588 (retransmissions),
 //! RFC 8852 (rid), draft-alvestrand-rmcat-remb-03.
 
-mod depacketize;
 mod statistics;
 #[cfg(test)]
 mod tests;

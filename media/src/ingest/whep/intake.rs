@@ -10,9 +10,9 @@ use std::{
 use bytes::Bytes;
 
 use crate::sansio::{
-    assemble::{Assembled, Assembler, ParameterSets, RtpPacket},
+    assemble::{Assembled, RtpPacket},
+    depacketize::Depacketizer,
     format::Codec,
-    h264, h265,
     reorder::Reorder,
 };
 
@@ -40,7 +40,7 @@ pub(super) struct Intake {
     video: Ordered,
     pictures: VecDeque<Assembled>,
     /// Of the codec that comes.
-    assembler: Option<Assembler>,
+    depacketizer: Option<Depacketizer>,
     /// When a key frame may be asked for.
     key_request_at: Option<Instant>,
     is_key_wanted: bool,
@@ -64,24 +64,24 @@ impl Intake {
         self.key_request_at.is_some()
     }
 
-    /// The next picture that is complete, and the parameter sets in force for it.
-    pub(super) fn next_picture(&mut self, now: Instant) -> Option<(Assembled, &ParameterSets)> {
+    /// The next picture that is complete, and what knows its format.
+    pub(super) fn next_picture(&mut self, now: Instant) -> Option<(Assembled, &Depacketizer)> {
         while self.pictures.is_empty() {
             let (lost_before, timestamp, packet) = self.video.pop(now)?;
-            let assembler = self
-                .assembler
-                .take_if(|assembler| assembler.parameter_sets().codec() == packet.codec)
-                .unwrap_or_else(|| Assembler::new(no_parameter_sets(packet.codec)));
+            let depacketizer = self
+                .depacketizer
+                .take_if(|depacketizer| depacketizer.codec() == packet.codec)
+                .unwrap_or_else(|| Depacketizer::new(packet.codec));
             let packet = RtpPacket {
                 timestamp_90k: timestamp,
                 marker: packet.marker,
                 payload: packet.payload,
                 lost_before,
             };
-            let units = self.assembler.insert(assembler).push(packet);
+            let units = self.depacketizer.insert(depacketizer).push(packet);
             self.pictures.extend(units.into_iter().flatten());
         }
-        Some((self.pictures.pop_front()?, self.assembler.as_ref()?.parameter_sets()))
+        Some((self.pictures.pop_front()?, self.depacketizer.as_ref()?))
     }
 
     /// The next packet of sound and its time, in the codec's clock.
@@ -96,7 +96,7 @@ impl Intake {
     }
 
     fn needs_key(&self) -> bool {
-        self.is_key_wanted || self.assembler.as_ref().is_none_or(Assembler::needs_key)
+        self.is_key_wanted || self.depacketizer.as_ref().is_none_or(Depacketizer::needs_key)
     }
 
     /// Whether to ask for a key frame now: at the beginning, after a loss, or when a viewer needs one.
@@ -114,13 +114,6 @@ impl Intake {
         let key_request = self.key_request_at.filter(|_| self.needs_key());
         let held_back = [&self.video, &self.audio].map(|stream| stream.reorder.next_give_up());
         held_back.into_iter().chain([key_request]).flatten().min()
-    }
-}
-
-fn no_parameter_sets(codec: Codec) -> ParameterSets {
-    match codec {
-        Codec::H265 => h265::ParameterSets::default().into(),
-        _ => h264::ParameterSets::default().into(),
     }
 }
 
@@ -151,6 +144,7 @@ impl Ordered {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::sansio::descriptor::tests::{VP8_DELTA, VP8_KEY};
 
     const SPS: &[u8] = &[0x67, 0x42, 0xc0, 0x0d];
     const PPS: &[u8] = &[0x68, 3];
@@ -232,6 +226,27 @@ mod tests {
         assert!(!origin.wait(499) && origin.wait(1), "two reasons are one request");
         assert_eq!(origin.send(9000, &[SPS, PPS, IDR], false), [9000]);
         assert!(!origin.wait(1000));
+    }
+
+    #[test]
+    fn an_origin_that_changes_its_codec_is_followed_from_the_next_key_frame() {
+        let mut origin = Origin::new();
+        origin.send(0, &[SPS, PPS, IDR], false);
+        for (timestamp, payload) in [(3000, VP8_DELTA), (6000, VP8_KEY), (9000, VP8_DELTA)] {
+            let packet = Received {
+                codec: Codec::Vp8,
+                marker: true,
+                sequence_number: origin.next,
+                timestamp,
+                payload: payload.to_vec().into(),
+            };
+            origin.next = origin.next.wrapping_add(1);
+            origin.intake.push(packet, origin.now);
+        }
+        let (unit, depacketizer) = origin.intake.next_picture(origin.now).unwrap();
+        assert!(unit.is_key && unit.timestamp_90k == 6000);
+        assert_eq!(depacketizer.format("main").codec, Codec::Vp8);
+        assert_eq!(origin.drain(), [9000]);
     }
 
     #[test]

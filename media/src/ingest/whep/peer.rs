@@ -36,17 +36,19 @@ const NACK_INTERVAL: Duration = Duration::from_millis(20);
 /// Most requests for one packet.
 const MAX_NACKS: u16 = 5;
 
-/// H.264 profiles offered, all in packetization mode 1: payload type, that of its retransmissions, and
-/// `profile-level-id`. Origins that compare profiles find theirs; the others take the first.
-const H264: [(u8, u8, &str); 5] = [
-    (96, 97, "42e01f"),
-    (98, 99, "42001f"),
-    (100, 101, "4d001f"),
-    (102, 103, "640c1f"),
-    (104, 105, "64001f"),
+/// Video offered: payload type, that of its retransmissions, codec, and `fmtp` beyond what all H.264 has.
+/// The H.264 profiles come first: origins that compare profiles find theirs, the others take the first.
+const VIDEO: [(u8, u8, Codec, &str); 9] = [
+    (96, 97, Codec::H264, "profile-level-id=42e01f"),
+    (98, 99, Codec::H264, "profile-level-id=42001f"),
+    (100, 101, Codec::H264, "profile-level-id=4d001f"),
+    (102, 103, Codec::H264, "profile-level-id=640c1f"),
+    (104, 105, Codec::H264, "profile-level-id=64001f"),
+    (106, 107, Codec::H265, ""),
+    (108, 109, Codec::Vp8, ""),
+    (112, 113, Codec::Vp9, "profile-id=0"),
+    (114, 115, Codec::Av1, ""),
 ];
-const H265: u8 = 106;
-const H265_RTX: u8 = 107;
 const OPUS: u8 = 111;
 const PCMU: u8 = 0;
 const PCMA: u8 = 8;
@@ -54,11 +56,10 @@ const PCMA: u8 = 8;
 /// What a payload type of our offer carries.
 fn codec(payload_type: u8) -> Option<Codec> {
     match payload_type {
-        H265 => Some(Codec::H265),
         OPUS => Some(Codec::Opus),
         PCMU => Some(Codec::Pcmu),
         PCMA => Some(Codec::Pcma),
-        other => H264.iter().any(|(h264, ..)| *h264 == other).then_some(Codec::H264),
+        other => VIDEO.iter().find(|video| video.0 == other).map(|video| video.2),
     }
 }
 
@@ -283,15 +284,14 @@ fn media_engine() -> Result<MediaEngine, webrtc::error::Error> {
             }
         };
     let mut engine = MediaEngine::default();
-    let h264 = H264.map(|(payload_type, rtx, profile)| {
-        let fmtp =
-            format!("level-asymmetry-allowed=1;packetization-mode=1;profile-level-id={profile}");
-        (payload_type, rtx, "video/H264", fmtp)
-    });
-    let h265 = (H265, H265_RTX, "video/H265", String::new());
-    for (payload_type, rtx, mime_type, fmtp) in h264.into_iter().chain([h265]) {
+    for (payload_type, rtx, kind, fmtp) in VIDEO {
+        let fmtp = match kind {
+            Codec::H264 => format!("level-asymmetry-allowed=1;packetization-mode=1;{fmtp}"),
+            _ => fmtp.to_owned(),
+        };
+        let mime_type = format!("video/{}", kind.encoding_name());
         let loss = vec![feedback("nack", ""), feedback("nack", "pli"), feedback("ccm", "fir")];
-        let video = codec(payload_type, mime_type, 90_000, 0, fmtp, loss);
+        let video = codec(payload_type, &mime_type, 90_000, 0, fmtp, loss);
         engine.register_codec(video, RtpCodecKind::Video)?;
         let fmtp = format!("apt={payload_type}");
         let rtx = codec(rtx, "video/rtx", 90_000, 0, fmtp, Vec::new());
@@ -323,6 +323,8 @@ mod tests {
     #[test]
     fn every_payload_type_of_the_offer_has_its_codec() {
         assert_eq!(codec(96), Some(Codec::H264));
+        assert_eq!(codec(106), Some(Codec::H265));
+        assert_eq!(codec(108), Some(Codec::Vp8));
         assert_eq!(codec(97), None, "retransmissions come unpacked");
         assert_eq!(codec(111), Some(Codec::Opus));
         assert_eq!(codec(0), Some(Codec::Pcmu));

@@ -6,9 +6,10 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
-use super::{depacketize::Depacketizer, statistics::Statistics};
+use super::statistics::Statistics;
 use crate::sansio::{
     assemble::{Assembled, RtpPacket},
+    depacketize::Depacketizer,
     format::{Codec, Format},
     reorder::{Inserted, Reorder},
     rtp,

@@ -15,7 +15,7 @@ const MAX_UNIT_BYTES: usize = 8 << 20;
 
 /// Puts packets of one stream together.
 #[derive(Debug)]
-pub(super) enum Depacketizer {
+pub(crate) enum Depacketizer {
     /// H.264 and H.265.
     Nals(Box<Assembler>),
     Pictures(Pictures),
@@ -24,7 +24,7 @@ pub(super) enum Depacketizer {
 }
 
 impl Depacketizer {
-    pub(super) fn new(codec: Codec) -> Self {
+    pub(crate) fn new(codec: Codec) -> Self {
         match codec {
             Codec::H264 => Self::Nals(Box::new(Assembler::new(h264::ParameterSets::default()))),
             Codec::H265 => Self::Nals(Box::new(Assembler::new(h265::ParameterSets::default()))),
@@ -33,8 +33,26 @@ impl Depacketizer {
         }
     }
 
+    /// The codec.
+    pub(crate) fn codec(&self) -> Codec {
+        match self {
+            Self::Nals(assembler) => assembler.parameter_sets().codec(),
+            Self::Pictures(pictures) => pictures.codec,
+            Self::Sound(codec) => *codec,
+        }
+    }
+
+    /// Whether pictures are withheld until the next key frame.
+    pub(crate) fn needs_key(&self) -> bool {
+        match self {
+            Self::Nals(assembler) => assembler.needs_key(),
+            Self::Pictures(pictures) => pictures.needs_key,
+            Self::Sound(_) => false,
+        }
+    }
+
     /// Takes the next packet; gives the units it completes.
-    pub(super) fn push(&mut self, packet: RtpPacket) -> [Option<Assembled>; 2] {
+    pub(crate) fn push(&mut self, packet: RtpPacket) -> [Option<Assembled>; 2] {
         match self {
             Self::Nals(assembler) => assembler.push(packet),
             Self::Pictures(pictures) => pictures.push(packet),
@@ -47,7 +65,7 @@ impl Depacketizer {
     }
 
     /// Units that were withheld so far.
-    pub(super) fn dropped_units(&self) -> u64 {
+    pub(crate) fn dropped_units(&self) -> u64 {
         match self {
             Self::Nals(assembler) => assembler.dropped_units(),
             Self::Pictures(pictures) => pictures.dropped_units,
@@ -56,18 +74,16 @@ impl Depacketizer {
     }
 
     /// What the newest key frame showed.
-    pub(super) fn format(&self, rid: &str) -> Format {
-        let (codec, video) = match self {
-            Self::Nals(assembler) => {
-                let sets = assembler.parameter_sets();
-                match sets.format(rid) {
-                    Ok(format) => return format,
-                    Err(_) => (sets.codec(), None),
-                }
-            }
-            Self::Pictures(pictures) => (pictures.codec, pictures.video.clone()),
-            Self::Sound(codec) => (*codec, None),
+    pub(crate) fn format(&self, rid: &str) -> Format {
+        let video = match self {
+            Self::Nals(assembler) => match assembler.parameter_sets().format(rid) {
+                Ok(format) => return format,
+                Err(_) => None,
+            },
+            Self::Pictures(pictures) => pictures.video.clone(),
+            Self::Sound(_) => None,
         };
+        let codec = self.codec();
         Format { codec, rid: rid.to_owned(), video, h264_profile: None }
     }
 }
@@ -77,7 +93,7 @@ impl Depacketizer {
 /// What no decoder could use is withheld: pictures after a loss until the next key frame, and everything
 /// before the first.
 #[derive(Debug)]
-pub(super) struct Pictures {
+pub(crate) struct Pictures {
     codec: Codec,
     pending: Option<Pending>,
     needs_key: bool,
