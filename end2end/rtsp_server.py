@@ -8,11 +8,16 @@ A live picture (a moving ball, a clock and the running time, so that a frozen pi
 
     rtsp_server.py --port 0 --width 640 --height 360 --fps 30 --gop 30
 
+The time in the picture, readable by a program, for measuring latency (see TimeCode):
+
+    rtsp_server.py --timecode --width 1280 --height 720
+
 An encoded H.264 clip in a loop, for load (no encoder runs):
 
     rtsp_server.py --clip clip.mp4
 
-All clients share one pipeline, as they share one sensor in a camera.
+All clients share one pipeline, as they share one sensor in a camera. With `--sub` there is a second,
+smaller stream at `/sub`. With `--events` each PLAY and TEARDOWN is a line on standard output.
 """
 
 import argparse
@@ -25,8 +30,9 @@ from fractions import Fraction
 import gi
 
 gi.require_version("Gst", "1.0")
+gi.require_version("GstRtsp", "1.0")
 gi.require_version("GstRtspServer", "1.0")
-from gi.repository import GLib, Gst, GstRtspServer  # noqa: E402
+from gi.repository import Gio, GLib, Gst, GstRtsp, GstRtspServer  # noqa: E402
 
 
 def arguments():
@@ -42,26 +48,151 @@ def arguments():
     parser.add_argument("--user", help="ask for this user name (basic authentication)")
     parser.add_argument("--password", default="", help="and this password")
     parser.add_argument("--clip", help="an MP4 with H.264 in it, served in a loop")
-    parser.add_argument("--audio", action="store_true", help="a second track: a G.711 A-law tone")
+    parser.add_argument("--timecode", action="store_true", help="live, the time in the picture")
+    parser.add_argument("--codec", choices=["h264", "h265"], default="h264", help="of the live picture")
+    parser.add_argument("--audio", nargs="?", const="alaw", choices=list(AUDIO),
+                        help="a second track with a tone, G.711 A-law unless named")  # fmt: skip
+    parser.add_argument("--digest", action="store_true", help="digest authentication, not basic")
+    parser.add_argument("--tls", metavar="PEM", help="rtsps with this certificate and key")
+    parser.add_argument("--sub", action="store_true", help="a second stream of half the size, /sub")
+    parser.add_argument("--switch-after", type=float, metavar="SECONDS",
+                        help="halve the picture's size in mid-stream")  # fmt: skip
+    parser.add_argument("--events", action="store_true", help="print each PLAY and TEARDOWN")
     return parser.parse_args()
 
 
-def live_launch(args):
+AUDIO = {
+    "alaw": "alawenc ! rtppcmapay name=pay1 pt=8",
+    "mulaw": "mulawenc ! rtppcmupay name=pay1 pt=0",
+    "opus": "audioconvert ! audioresample ! opusenc ! rtpopuspay name=pay1 pt=97",
+    "aac": "audioconvert ! voaacenc ! aacparse ! rtpmp4gpay name=pay1 pt=97",
+}
+
+VIDEO = {
+    "h264": (
+        "x264enc tune=zerolatency speed-preset=ultrafast bitrate={kbps} key-int-max={gop}"
+        " ! video/x-h264,profile=baseline ! rtph264pay name=pay0 pt=96 config-interval=-1"
+    ),
+    "h265": (
+        "x265enc tune=zerolatency speed-preset=ultrafast bitrate={kbps} key-int-max={gop}"
+        " ! rtph265pay name=pay0 pt=96 config-interval=-1"
+    ),
+}
+
+
+def live_launch(args, divisor=1):
     """A picture drawn and encoded while it is watched."""
     video = (
-        "videotestsrc is-live=true pattern=ball"
-        f" ! video/x-raw,width={args.width},height={args.height},framerate={args.fps}/1"
+        "videotestsrc is-live=true pattern=ball ! videoscale"
+        " ! capsfilter name=size caps=" + size_caps(args, divisor) +
         " ! clockoverlay halignment=left valignment=top shaded-background=true"
         " ! timeoverlay halignment=right valignment=bottom shaded-background=true"
-        " ! x264enc tune=zerolatency speed-preset=ultrafast"
-        f" bitrate={args.kbps} key-int-max={args.gop}"
-        " ! video/x-h264,profile=baseline"
-        " ! rtph264pay name=pay0 pt=96 config-interval=-1"
+        " ! " + VIDEO[args.codec].format(kbps=args.kbps, gop=args.gop)
     )
-    if not args.audio:
+    if not args.audio or divisor > 1:
         return f"( {video} )"
-    audio = "audiotestsrc is-live=true volume=0.1 ! alawenc ! rtppcmapay name=pay1 pt=8"
-    return f"( {video} {audio} )"
+    return f"( {video} audiotestsrc is-live=true volume=0.1 ! {AUDIO[args.audio]} )"
+
+
+def size_caps(args, divisor):
+    # Halves stay even.
+    width, height = (side // divisor // 2 * 2 for side in (args.width, args.height))
+    return f"video/x-raw,format=I420,width={width},height={height},framerate={args.fps}/1"
+
+
+def halve_later(args):
+    """What to do with a live picture that is set up: make it smaller while it plays."""
+
+    def configure(_factory, media):
+        size = media.get_element().get_by_name("size")
+
+        def halve():
+            size.set_property("caps", Gst.Caps.from_string(size_caps(args, 2)))
+            return GLib.SOURCE_REMOVE
+
+        GLib.timeout_add(int(args.switch_after * 1000), halve)
+
+    return configure
+
+
+def print_events(_server, client):
+    for event in ("play", "teardown"):
+        client.connect(
+            f"{event}-request",
+            lambda _client, context, event=event: print(event, context.uri.abspath, flush=True),
+        )
+
+
+class TimeCode:
+    """A live picture whose top edge tells in milliseconds since 1970 when it was taken.
+
+    52 blocks of 16 x 32 pixels from the left: white, black, 48 bits (most significant first, white
+    is 1), even parity, white. Stamped just before the encoder, so that its delay is part of what is
+    measured, of one server's viewers as of another's.
+    """
+
+    BLOCK, HEIGHT, BITS = 16, 32, 48
+    WHITE, BLACK, NEUTRAL = b"\xeb" * BLOCK, b"\x10" * BLOCK, 0x80
+    # Frames of moving picture below the code, drawn once and repeated: drawing costs no time later.
+    DRAWN = 60
+
+    def __init__(self, args):
+        self.width, self.height, self.fps = args.width, args.height, args.fps
+        least = (self.BITS + 4) * self.BLOCK
+        if self.width < least or self.width % 2 or self.height % 2:
+            sys.exit(f"--timecode needs an even size, {least} pixels wide at least")
+        self.launch = (
+            "( appsrc name=units is-live=true do-timestamp=true format=time"
+            f" caps=video/x-raw,format=I420,width={self.width},height={self.height},"
+            f"framerate={self.fps}/1"
+            # One slice a frame: rtph264pay puts parameter sets before every IDR slice, and a decoder
+            # takes those in the middle of a picture for the start of another.
+            " ! x264enc tune=zerolatency speed-preset=ultrafast threads=1"
+            f" bitrate={args.kbps} key-int-max={args.gop}"
+            " ! video/x-h264,profile=baseline"
+            " ! rtph264pay name=pay0 pt=96 config-interval=-1 )"
+        )
+        raw = subprocess.run(
+            ["ffmpeg", "-v", "error", "-f", "lavfi", "-i",
+             f"testsrc2=s={self.width}x{self.height}:r={self.fps}", "-frames:v", str(self.DRAWN),
+             "-pix_fmt", "yuv420p", "-f", "rawvideo", "-"],
+            check=True, capture_output=True,
+        ).stdout  # fmt: skip
+        size = self.width * self.height * 3 // 2
+        self.below = [self.without_top(raw[at : at + size]) for at in range(0, len(raw), size)]
+
+    def without_top(self, frame):
+        """The frame without the luma rows of the code, and without colour under them."""
+        luma, quarter = self.width * self.height, self.width * self.height // 4
+        chroma_rows = self.width // 2 * (self.HEIGHT // 2)
+        below = bytearray(frame[self.width * self.HEIGHT :])
+        for plane in (0, quarter):
+            at = luma - self.width * self.HEIGHT + plane
+            below[at : at + chroma_rows] = bytes([self.NEUTRAL]) * chroma_rows
+        return bytes(below)
+
+    def top(self, millis):
+        bits = f"{millis:0{self.BITS}b}"
+        row = f"10{bits}{bits.count('1') % 2}1"
+        blocks = b"".join(self.WHITE if bit == "1" else self.BLACK for bit in row)
+        return blocks.ljust(self.width, self.BLACK[:1]) * self.HEIGHT
+
+    def prepare(self, _factory, media):
+        source = media.get_element().get_by_name("units")
+        started, pushed = time.monotonic(), 0
+
+        def push_what_is_due():
+            nonlocal pushed
+            if pushed <= (time.monotonic() - started) * self.fps:
+                below = self.below[pushed % len(self.below)]
+                frame = Gst.Buffer.new_wrapped(self.top(time.time_ns() // 1_000_000) + below)
+                pushed += 1
+                if source.emit("push-buffer", frame) != Gst.FlowReturn.OK:
+                    return GLib.SOURCE_REMOVE
+            return GLib.SOURCE_CONTINUE
+
+        timer = GLib.timeout_add(3, push_what_is_due)
+        media.connect("unprepared", lambda _media: GLib.Source.remove(timer))
 
 
 class Loop:
@@ -109,16 +240,29 @@ class Loop:
         media.connect("unprepared", lambda _media: GLib.Source.remove(timer))
 
 
-def require_password(server, factory, user, password):
+def protect(server, factories, args):
+    """Asks for a password, and speaks TLS, as the arguments say."""
     auth = GstRtspServer.RTSPAuth()
-    token = GstRtspServer.RTSPToken()
-    token.set_string("media.factory.role", "viewer")
-    auth.add_basic(GstRtspServer.RTSPAuth.make_basic(user, password), token)
+    if args.tls:
+        auth.set_tls_certificate(Gio.TlsCertificate.new_from_file(args.tls))
+        anyone = GstRtspServer.RTSPToken()
+        anyone.set_string("media.factory.role", "viewer")
+        auth.set_default_token(anyone)
+    if args.user:
+        auth.set_default_token(None)
+        token = GstRtspServer.RTSPToken()
+        token.set_string("media.factory.role", "viewer")
+        if args.digest:
+            auth.set_supported_methods(GstRtsp.RTSPAuthMethod.DIGEST)
+            auth.add_digest(args.user, args.password, token)
+        else:
+            auth.add_basic(GstRtspServer.RTSPAuth.make_basic(args.user, args.password), token)
     server.set_auth(auth)
     permissions = GstRtspServer.RTSPPermissions()
     permissions.add_permission_for_role("viewer", "media.factory.access", True)
     permissions.add_permission_for_role("viewer", "media.factory.construct", True)
-    factory.set_permissions(permissions)
+    for factory in factories:
+        factory.set_permissions(permissions)
 
 
 def main():
@@ -130,17 +274,32 @@ def main():
     server.set_address("127.0.0.1")
     server.set_service(str(args.port))
 
-    factory = GstRtspServer.RTSPMediaFactory()
-    factory.set_shared(True)
+    mounts, factories = server.get_mount_points(), {}
+
+    def mount(path, launch):
+        factory = GstRtspServer.RTSPMediaFactory()
+        factory.set_shared(True)
+        factory.set_launch(launch)
+        mounts.add_factory(path, factory)
+        factories[path] = factory
+        return factory
+
     if args.clip:
         clip = Loop(args.clip)
-        factory.set_launch(Loop.LAUNCH)
-        factory.connect("media-configure", clip.prepare)
+        mount("/cam", Loop.LAUNCH).connect("media-configure", clip.prepare)
+    elif args.timecode:
+        code = TimeCode(args)
+        mount("/cam", code.launch).connect("media-configure", code.prepare)
     else:
-        factory.set_launch(live_launch(args))
-    if args.user:
-        require_password(server, factory, args.user, args.password)
-    server.get_mount_points().add_factory("/cam", factory)
+        camera = mount("/cam", live_launch(args))
+        if args.switch_after:
+            camera.connect("media-configure", halve_later(args))
+        if args.sub:
+            mount("/sub", live_launch(args, 2))
+    if args.user or args.tls:
+        protect(server, factories.values(), args)
+    if args.events:
+        server.connect("client-connected", print_events)
 
     if server.attach(None) == 0:
         sys.exit(f"port {args.port} is in use; choose another with --port, or 0 for any")
@@ -161,7 +320,8 @@ def main():
     # Clients that vanish without TEARDOWN would keep the pipeline running.
     GLib.timeout_add_seconds(5, lambda: server.get_session_pool().cleanup() is not None)
 
-    print(f"rtsp://127.0.0.1:{server.get_bound_port()}/cam", flush=True)
+    scheme = "rtsps" if args.tls else "rtsp"
+    print(f"{scheme}://127.0.0.1:{server.get_bound_port()}/cam", flush=True)
     loop.run()
 
 

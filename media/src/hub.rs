@@ -69,6 +69,7 @@ pub struct Feed {
     audio: Arc<Track>,
     epoch: Instant,
     viewers: AtomicU32,
+    is_on_demand: AtomicBool,
     demand: watch::Sender<u32>,
     news: Arc<watch::Sender<News>>,
     ingress: Mutex<Option<mpsc::Sender<Ingress>>>,
@@ -103,6 +104,7 @@ impl Feed {
             audio: track(),
             epoch: Instant::now(),
             viewers: AtomicU32::new(0),
+            is_on_demand: AtomicBool::new(false),
             demand: watch::Sender::new(0),
             news,
             ingress: Mutex::default(),
@@ -180,6 +182,16 @@ impl Feed {
     pub fn demand(self: &Arc<Self>) -> Demand {
         self.demand.send_modify(|count| *count += 1);
         Demand(self.clone())
+    }
+
+    /// Whether asking for the camera may bring it to life; to be said when it is configured.
+    pub fn set_on_demand(&self, is_on_demand: bool) {
+        self.is_on_demand.store(is_on_demand, Ordering::Relaxed);
+    }
+
+    /// Whether asking for the camera may bring it to life.
+    pub fn is_on_demand(&self) -> bool {
+        self.is_on_demand.load(Ordering::Relaxed)
     }
 
     /// How many ask for the camera.

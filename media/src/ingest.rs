@@ -3,35 +3,48 @@
 //! Must not: know viewers. A camera that fails costs its own task's time and nothing else.
 
 use std::{
-    sync::{Arc, Mutex, PoisonError},
-    time::{Duration, Instant},
+    convert::Infallible,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU32, Ordering},
+    },
+    time::Duration,
 };
 
-use domain::{CameraState, CameraStatus, VideoParameters};
+use domain::{CameraState, CameraStatus, LayerStatus, VideoParameters};
+use tokio::{sync::watch, time::sleep};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use crate::{
     camera::{CameraConfig, SourceUrl},
-    hub::Feed,
-    ingest::rtsp::RtspSessions,
-    sansio::{
-        access_unit::AccessUnit,
-        assemble::Assembled,
-        backoff::Backoff,
-        format::{Codec, Format},
-        h264::ParameterSets,
-        timeline::{CLOCK_90K, Timeline},
-    },
+    hub::{Feed, MAX_LAYERS, TrackIndex},
+    ingest::{publisher::TrackPublisher, rtsp::RtspSessions, whep::WhepSessions},
+    sansio::backoff::Backoff,
 };
 
+mod child;
+mod ffmpeg;
+mod loopback;
+pub mod publisher;
 pub mod rtsp;
 pub mod test_pattern;
+mod tls_relay;
+mod transcode;
+mod whep;
+mod whip;
 
 /// Without a picture for this long a camera counts as lost.
 pub const SILENCE_TIMEOUT: Duration = Duration::from_secs(3);
+/// A camera on demand stays connected for this long after its last viewer.
+pub const DEMAND_LINGER: Duration = Duration::from_secs(10);
 /// For telling a camera at the end that its session is over.
 const STOP_TEARDOWN_TIMEOUT: Duration = Duration::from_secs(4);
+
+/// Layer of a camera's own stream.
+const MAIN: (TrackIndex, &str) = (TrackIndex::Layer(0), "main");
+/// Layer of its smaller stream.
+const SUB: (TrackIndex, &str) = (TrackIndex::Layer(1), "sub");
 
 /// Why a camera stopped. `Display` is for people and carries no address and no credentials.
 #[derive(Debug, thiserror::Error)]
@@ -54,12 +67,18 @@ pub enum SourceError {
     /// Another RTSP status.
     #[error("the camera answers with RTSP status {0}")]
     Status(u16),
-    /// No H.264 among its tracks.
-    #[error("no H.264 video; the camera offers {0}")]
-    NoH264(String),
+    /// No video among its tracks that can be used.
+    #[error("no H.264 or H.265 video; the camera offers {0}")]
+    NoVideo(String),
     /// The SPS cannot be read.
-    #[error("the camera's H.264 parameter sets cannot be read")]
+    #[error("the camera's parameter sets cannot be read")]
     BadParameterSets,
+    /// `rtsps`: the certificate is not one to trust.
+    #[error("the camera's certificate is not trusted; `#insecure` behind the URL takes any")]
+    Certificate,
+    /// `rtsps`: no common ground.
+    #[error("the camera does not speak TLS as we do")]
+    Tls,
     /// Packets stopped.
     #[error("no picture for 3 seconds")]
     Silent,
@@ -75,6 +94,30 @@ pub enum SourceError {
     /// The camera broke RTSP; the debug log has the details.
     #[error("the camera's RTSP answers make no sense")]
     Protocol,
+    /// WHEP 409.
+    #[error("the origin's camera is not live now")]
+    OriginNotLive,
+    /// WHEP 503.
+    #[error("the origin takes no more viewers now")]
+    OriginFull,
+    /// WHEP 406.
+    #[error("the origin refuses our offer; it may have none of our codecs")]
+    OfferRefused,
+    /// Another HTTP status.
+    #[error("the origin answers with HTTP status {0}")]
+    HttpStatus(u16),
+    /// TLS.
+    #[error("the origin's certificate is not trusted")]
+    NotTrusted,
+    /// Nothing to verify an origin with.
+    #[error("this server has no root certificates; install `ca-certificates`")]
+    NoRoots,
+    /// The origin broke HTTP or SDP; the debug log has the details.
+    #[error("the origin's WHEP answers make no sense")]
+    Origin,
+    /// HTTP works and UDP does not.
+    #[error("the origin answers, but no packets come; is UDP let through?")]
+    NoPackets,
     /// The connection failed.
     #[error("{0}")]
     Io(std::io::ErrorKind),
@@ -85,178 +128,218 @@ pub enum SourceError {
 pub struct Camera {
     /// Its configuration.
     pub config: CameraConfig,
-    /// Its ring.
+    /// Its tracks.
     pub feed: Arc<Feed>,
-    state: Mutex<CameraState>,
+    /// What it does while no layer is live.
+    away: Mutex<CameraState>,
+    /// Frames in the last second of every layer, the bits of an `f32`.
+    layer_fps: [AtomicU32; MAX_LAYERS],
 }
 
 impl Camera {
     /// A camera that has not been tried yet.
     pub fn new(config: CameraConfig, feed: Arc<Feed>) -> Self {
-        Self { config, feed, state: Mutex::new(CameraState::Connecting) }
+        let state = if config.on_demand { CameraState::Idle } else { CameraState::Connecting };
+        Self { config, feed, away: Mutex::new(state), layer_fps: Default::default() }
     }
 
     /// What the camera does now.
     pub fn status(&self) -> CameraStatus {
+        let layers = self.layers();
+        // The picture of any layer is better than none.
+        let state = match layers.first() {
+            Some(best) => CameraState::Live {
+                video: best.video.clone(),
+                fps: best.fps,
+                bitrate_kbps: best.bitrate_kbps,
+            },
+            None => self.away.lock().unwrap_or_else(PoisonError::into_inner).clone(),
+        };
+        let audio = self.feed.audio().format();
         CameraStatus {
             id: self.config.id.clone(),
             name: self.config.name.clone(),
-            state: self.state.lock().unwrap_or_else(PoisonError::into_inner).clone(),
+            state,
             viewers: self.feed.viewers(),
-            layers: Vec::new(),
-            audio: None,
+            layers,
+            audio: audio.map(|format| format.codec.encoding_name().to_owned()),
         }
     }
 
-    fn set_state(&self, state: CameraState) {
-        *self.state.lock().unwrap_or_else(PoisonError::into_inner) = state;
-    }
-}
-
-/// Where a source puts its access units.
-#[derive(Debug)]
-pub struct Publisher<'a> {
-    camera: &'a Camera,
-    timeline: &'a mut Timeline,
-    video: Option<VideoParameters>,
-    window: Window,
-    has_published: bool,
-}
-
-/// Counts of the current second.
-#[derive(Debug)]
-struct Window {
-    since: Instant,
-    frames: u32,
-    len_bytes: usize,
-}
-
-impl<'a> Publisher<'a> {
-    fn new(camera: &'a Camera, timeline: &'a mut Timeline) -> Self {
-        let window = Window { since: Instant::now(), frames: 0, len_bytes: 0 };
-        Self { camera, timeline, video: None, window, has_published: false }
-    }
-
-    /// Publishes one access unit; `parameter_sets` are those in force for it.
-    ///
-    /// # Errors
-    /// [`SourceError::BadParameterSets`]: no decoder could show this camera.
-    pub fn publish(
-        &mut self,
-        unit: Assembled,
-        parameter_sets: &ParameterSets,
-        now: Instant,
-    ) -> Result<(), SourceError> {
-        if unit.is_key {
-            self.learn(parameter_sets)?;
-        }
-        let time = self.timeline.place(unit.timestamp_90k, now);
-        let unit =
-            AccessUnit { time, is_key: unit.is_key, payloads: unit.payloads, arrived_at: now };
-        self.window.frames += 1;
-        self.window.len_bytes += unit.len_bytes();
-        self.camera.feed.layers()[0].publish(unit);
-
-        let window = now.saturating_duration_since(self.window.since).as_secs_f32();
-        if (window >= 1.0 || !self.has_published)
-            && let Some(video) = &self.video
-        {
-            // The first second has no rate yet; the state still has to say that pictures arrive.
-            let per_sec = if self.has_published { 1.0 / window } else { 0.0 };
-            self.camera.set_state(CameraState::Live {
-                video: video.clone(),
-                fps: self.window.frames as f32 * per_sec,
-                bitrate_kbps: (self.window.len_bytes as f32 * 8.0 / 1000.0 * per_sec) as u32,
-            });
-            self.window = Window { since: now, frames: 0, len_bytes: 0 };
-            self.has_published = true;
-        }
-        Ok(())
-    }
-
-    fn learn(&mut self, parameter_sets: &ParameterSets) -> Result<(), SourceError> {
-        let video = parameter_sets.video_parameters().map_err(|_| SourceError::BadParameterSets)?;
-        let h264_profile = match parameter_sets.sps.as_deref() {
-            Some([_, profile_idc, constraint_flags, ..]) => Some([*profile_idc, *constraint_flags]),
-            _ => None,
+    fn layers(&self) -> Vec<LayerStatus> {
+        let layer = |(track, fps): (&Arc<crate::hub::Track>, &AtomicU32)| {
+            let format = track.format()?;
+            // VP8 and its like tell their size in the stream, which nobody here reads.
+            let unknown = || VideoParameters {
+                codec: format.codec.encoding_name().to_ascii_lowercase(),
+                width_px: 0,
+                height_px: 0,
+            };
+            Some(LayerStatus {
+                rid: format.rid.clone(),
+                video: format.video.clone().unwrap_or_else(unknown),
+                fps: f32::from_bits(fps.load(Ordering::Relaxed)),
+                bitrate_kbps: track.bitrate_bps() / 1000,
+            })
         };
-        self.camera.feed.layers()[0].set_format(Format {
-            codec: Codec::H264,
-            rid: "main".to_owned(),
-            video: Some(video.clone()),
-            h264_profile,
-        });
-        if self.video.as_ref() != Some(&video) {
-            let id = &self.camera.config.id;
-            info!(
-                camera.id = %id, codec = %video.codec, width_px = video.width_px,
-                height_px = video.height_px,
-                "camera {id} is live: {} {}x{}", video.codec, video.width_px, video.height_px
-            );
-            self.video = Some(video);
-        }
-        Ok(())
+        self.feed.layers().iter().zip(&self.layer_fps).filter_map(layer).collect()
+    }
+
+    fn set_away(&self, state: CameraState) {
+        *self.away.lock().unwrap_or_else(PoisonError::into_inner) = state;
     }
 }
 
-/// Runs one camera until `token` is cancelled: connect, publish, and after a failure try again.
+/// Runs one camera until `token` is cancelled: always, or while somebody wants it.
 pub async fn supervise(camera: Arc<Camera>, token: CancellationToken) {
-    let id = camera.config.id.clone();
-    let mut backoff = Backoff::default();
-    let mut timeline = Timeline::new(camera.feed.epoch(), CLOCK_90K);
-    let mut last_reason = None;
-    let rtsp = RtspSessions::default();
+    // Nobody can be asked to publish.
+    let is_published_to = camera.config.source == SourceUrl::Whip;
+    if !camera.config.on_demand || is_published_to {
+        run_sources(&camera, &token).await;
+        return;
+    }
+    let id = &camera.config.id;
+    let mut demand = camera.feed.watch_demand();
     loop {
-        timeline.reconnected();
-        let mut publisher = Publisher::new(&camera, &mut timeline);
+        camera.set_away(CameraState::Idle);
+        tokio::select! {
+            biased;
+            () = token.cancelled() => return,
+            _ = demand.wait_for(|count| *count > 0) => {}
+        }
+        info!(camera.id = %id, "camera {id} is wanted; connecting");
+        camera.set_away(CameraState::Connecting);
+        let wanted = token.child_token();
+        let close_unwanted = async {
+            unwanted(&mut demand).await;
+            info!(camera.id = %id, "camera {id} is not wanted any more; closing");
+            wanted.cancel();
+            std::future::pending().await
+        };
+        tokio::select! {
+            () = run_sources(&camera, &wanted) => {}
+            () = close_unwanted => {}
+        }
+        camera.feed.clear();
+    }
+}
+
+/// Waits until nobody has wanted the camera for [`DEMAND_LINGER`].
+async fn unwanted(demand: &mut watch::Receiver<u32>) {
+    loop {
+        // The sender lives in the feed, which the camera holds.
+        let _ = demand.wait_for(|count| *count == 0).await;
+        tokio::select! {
+            _ = demand.wait_for(|count| *count > 0) => {}
+            () = sleep(DEMAND_LINGER) => return,
+        }
+    }
+}
+
+/// Runs every source of a camera until `token` is cancelled; one that is lost does not stop the others.
+async fn run_sources(camera: &Camera, token: &CancellationToken) {
+    let main = async {
+        match &camera.config.source {
+            SourceUrl::Whip => whip::run(camera, token).await,
+            source => retry(camera, source, MAIN, token).await,
+        }
+    };
+    let sub = async {
+        match &camera.config.sub {
+            // A publisher brings its layers itself.
+            None | Some(SourceUrl::Whip) => {}
+            Some(sub) => retry(camera, sub, SUB, token).await,
+        }
+    };
+    tokio::join!(main, sub, transcode::supervise_low(camera, token));
+}
+
+/// Where one source publishes to.
+#[derive(Debug)]
+struct Publishers<'a> {
+    video: TrackPublisher<'a>,
+    /// `None` when the camera's sound is not wanted, or not of this source.
+    audio: Option<TrackPublisher<'a>>,
+}
+
+/// Connects, publishes, and after a failure tries again, until `token` is cancelled.
+async fn retry(
+    camera: &Camera,
+    source: &SourceUrl,
+    (index, rid): (TrackIndex, &'static str),
+    token: &CancellationToken,
+) {
+    let id = &camera.config.id;
+    let is_main = (index, rid) == MAIN;
+    let mut backoff = Backoff::default();
+    let mut last_reason = None;
+    let sessions = Sessions::default();
+    let has_audio = is_main && camera.config.audio;
+    let mut publishers = Publishers {
+        video: TrackPublisher::new(camera, index, rid),
+        audio: has_audio.then(|| TrackPublisher::new(camera, TrackIndex::Audio, "audio")),
+    };
+    loop {
         let ended = tokio::select! {
             biased;
             () = token.cancelled() => None,
-            error = run_once(&camera.config.source, &mut publisher, &rtsp) => Some(error),
+            Err(error) = run_once(source, &mut publishers, &sessions) => Some(error),
         };
-        let has_published = publisher.has_published;
-        let Some(error) = ended else {
-            rtsp.wait_for_teardown(STOP_TEARDOWN_TIMEOUT).await;
-            return;
-        };
-        if has_published {
+        if publishers.video.has_published() {
             backoff.reset();
             last_reason = None;
         }
-        camera.feed.clear();
+        publishers.video.clear();
+        if let Some(audio) = &mut publishers.audio {
+            audio.clear();
+        }
+        let Some(error) = ended else {
+            sessions.rtsp.wait_for_teardown(STOP_TEARDOWN_TIMEOUT).await;
+            sessions.whep.wait_for_goodbyes(STOP_TEARDOWN_TIMEOUT).await;
+            return;
+        };
         let reason = error.to_string();
-        camera.set_state(CameraState::Lost { reason: reason.clone() });
+        if is_main {
+            camera.set_away(CameraState::Lost { reason: reason.clone() });
+        }
         let delay = backoff.next_delay(rand::random());
         // The same reason again and again is one line, not one a try.
         if last_reason.as_ref() != Some(&reason) {
             warn!(
-                camera.id = %id, error = %reason, retry_in_ms = delay.as_millis() as u64,
-                "camera {id} lost: {reason}; retrying until it is back"
+                camera.id = %id, layer = rid, error = %reason, retry_in_ms = delay.as_millis() as u64,
+                "camera {id} lost its layer {rid}: {reason}; retrying until it is back"
             );
             last_reason = Some(reason);
         }
         tokio::select! {
             biased;
             () = token.cancelled() => return,
-            () = tokio::time::sleep(delay) => {}
+            () = sleep(delay) => {}
         }
     }
+}
+
+/// Sessions of one source that its other side may still have to be told the end of.
+#[derive(Default)]
+struct Sessions {
+    rtsp: RtspSessions,
+    whep: WhepSessions,
 }
 
 /// Publishes until the source fails; there is no other way to end.
 async fn run_once(
     source: &SourceUrl,
-    publisher: &mut Publisher<'_>,
-    rtsp: &RtspSessions,
-) -> SourceError {
-    let ended = match source {
-        SourceUrl::Rtsp(url) => rtsp::run(url, publisher, rtsp).await,
+    publishers: &mut Publishers<'_>,
+    sessions: &Sessions,
+) -> Result<Infallible, SourceError> {
+    match source {
+        SourceUrl::Rtsp(url) => rtsp::run(url, publishers, &sessions.rtsp).await,
+        SourceUrl::Whep(url) => whep::run(url, publishers, &sessions.whep).await,
+        SourceUrl::Ffmpeg(input) => ffmpeg::run(input, publishers).await,
         SourceUrl::Test { width_px, height_px } => {
-            test_pattern::run(*width_px, *height_px, publisher).await
+            test_pattern::run(*width_px, *height_px, &mut publishers.video).await
         }
-    };
-    match ended {
-        Ok(never) => match never {},
-        Err(error) => error,
+        // Has a loop of its own, [`whip::run`].
+        SourceUrl::Whip => std::future::pending().await,
     }
 }

@@ -20,7 +20,7 @@ use tracing::{info, warn};
 use crate::{
     camera::CameraConfig,
     egress::{
-        handle::RtcHandle,
+        handle::{Limits, RtcHandle},
         rtc::{self, RtcStartError},
     },
     hub::Hub,
@@ -39,6 +39,8 @@ pub struct LiveConfig {
     pub udp_addr: SocketAddr,
     /// Addresses to announce instead of this machine's own.
     pub announced: Vec<IpAddr>,
+    /// Most sessions at once.
+    pub limits: Limits,
     /// Cameras, ids unique.
     pub cameras: Vec<CameraConfig>,
 }
@@ -102,6 +104,7 @@ impl Cameras {
         info!(camera.id = %id, source = %config.source, "camera {id}: {}", config.source);
         let feed = self.0.hub.add(&id);
         feed.clear();
+        feed.set_on_demand(config.on_demand);
         let camera = Arc::new(Camera::new(config, feed));
         let token = self.0.tasks.token.child_token();
         let supervise = ingest::supervise(camera.clone(), token.clone());
@@ -167,7 +170,9 @@ impl Live {
 
         let bind_hub = hub.clone();
         let bound = runtime
-            .spawn(async move { rtc::bind(bind_hub, config.udp_addr, &config.announced).await })
+            .spawn(async move {
+                rtc::bind(bind_hub, config.udp_addr, &config.announced, config.limits).await
+            })
             .await;
         let (rtc, rtc_loop) = bound.expect("binding a socket does not panic")?;
         viewer_tasks.tracker.spawn_on(rtc_loop.run(viewer_tasks.token.clone()), runtime);

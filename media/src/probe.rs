@@ -1,21 +1,19 @@
 //! What a camera offers, for `damwall camera probe`. Must not: keep a connection open afterwards.
 
-use std::{
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::time::{Duration, Instant};
 
 use domain::VideoParameters;
-use retina::client::SessionGroup;
 use tokio::time::timeout;
 
 use crate::{
-    camera::RtspUrl,
+    camera::{RtspTransport, RtspUrl},
     ingest::{SILENCE_TIMEOUT, SourceError, rtsp},
 };
 
 /// How long the video is watched, so that two key frames of most cameras fall into it.
 const WATCH: Duration = Duration::from_secs(6);
+/// For telling the camera that it is over.
+const TEARDOWN_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// One track of a camera's SDP.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -55,8 +53,8 @@ pub struct Report {
 /// Why the camera cannot be used, as a sentence.
 pub async fn probe(url: &RtspUrl) -> Result<Report, SourceError> {
     let began = Instant::now();
-    let group = Arc::new(SessionGroup::default());
-    let described = rtsp::describe(url, group.clone()).await?;
+    let sessions = rtsp::RtspSessions::default();
+    let described = rtsp::describe(url, &sessions).await?;
     let tracks = described
         .streams()
         .iter()
@@ -67,13 +65,15 @@ pub async fn probe(url: &RtspUrl) -> Result<Report, SourceError> {
             channels: stream.channels().map(|channels| channels.get()),
         })
         .collect();
-    let mut playback = rtsp::play(described).await?;
+    let mut playback = rtsp::play(described, RtspTransport::Tcp, None).await?;
 
     let (mut times, mut keys, mut len_bytes, mut lost_packets) = (Vec::new(), Vec::new(), 0, 0);
     let (mut first_picture, mut last_at) = (None, began);
     while first_picture.is_none_or(|first: Instant| first.elapsed() < WATCH) {
         let packet = timeout(SILENCE_TIMEOUT, playback.next_packet()).await;
-        let packet = packet.map_err(|_| SourceError::Silent)??;
+        let rtsp::Packet::Video(packet) = packet.map_err(|_| SourceError::Silent)?? else {
+            continue;
+        };
         lost_packets += u64::from(packet.lost_before);
         for unit in playback.assembler.push(packet).into_iter().flatten() {
             first_picture.get_or_insert_with(Instant::now);
@@ -105,7 +105,6 @@ pub async fn probe(url: &RtspUrl) -> Result<Report, SourceError> {
         lost_packets,
     };
     drop(playback);
-    // A camera that does not answer its TEARDOWN is left to time out.
-    let _ = timeout(Duration::from_secs(2), group.await_teardown()).await;
+    sessions.wait_for_teardown(TEARDOWN_TIMEOUT).await;
     Ok(report)
 }

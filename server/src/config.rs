@@ -583,7 +583,7 @@ fn env_field(name: &str) -> Option<(&'static str, &'static str)> {
 
 /// serde's words without the value it quotes, which may be a secret: `invalid type: string "…",
 /// expected u64` becomes `expected u64`.
-fn without_value(message: &str) -> &str {
+pub(crate) fn without_value(message: &str) -> &str {
     let quotes_value = ["invalid type: ", "invalid value: ", "invalid length ", "unknown variant "]
         .iter()
         .any(|start| message.starts_with(start));

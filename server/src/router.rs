@@ -98,9 +98,9 @@ pub fn router(state: AppState) -> Router {
         .fallback(not_found)
         .layer(CompressionLayer::new())
         .merge(signalling)
-        .layer(keep(NoStore))
         .merge(thumbs)
         .layer(from_fn_with_state(state.auth.clone(), auth::require_access))
+        .layer(keep(NoStore))
         .layer(from_fn_with_state(state.http.allowed_origins.clone(), cors::apply))
         .layer(from_fn_with_state(state.http.trusted_proxies.clone(), client_addr::resolve));
 

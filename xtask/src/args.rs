@@ -1,10 +1,19 @@
 //! The few words of our command line, taken one by one.
 
-use anyhow::{Result, bail};
+use std::fmt;
+use std::str::FromStr;
+
+use anyhow::{Context, Result, bail};
 
 /// Arguments that nobody has asked for yet.
 #[derive(Debug)]
 pub struct Args(Vec<String>);
+
+impl fmt::Display for Args {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0.join(" "))
+    }
+}
 
 impl Args {
     /// Takes the arguments without the program's name.
@@ -34,6 +43,19 @@ impl Args {
         let prefix = format!("{name}=");
         let at = self.0.iter().position(|arg| arg.starts_with(&prefix));
         Ok(at.map(|at| self.0.remove(at)[prefix.len()..].to_owned()))
+    }
+
+    /// The value of `name`, as a number.
+    ///
+    /// # Errors
+    /// When it is none.
+    pub fn number<T>(&mut self, name: &str) -> Result<Option<T>>
+    where
+        T: FromStr,
+        Result<T, T::Err>: Context<T, T::Err>,
+    {
+        let Some(text) = self.value(name)? else { return Ok(None) };
+        text.parse().with_context(|| format!("{name} {text}: not a number")).map(Some)
     }
 
     /// The next argument that is not an option. Ask for options with values first.
@@ -77,6 +99,8 @@ mod tests {
     #[test]
     fn what_is_not_understood_is_refused() {
         assert!(args("--addr").value("--addr").is_err());
+        assert!(args("--secs soon").number::<u64>("--secs").is_err());
+        assert_eq!(args("--secs 5").number("--secs").unwrap(), Some(5_u64));
         assert!(args("--relaese").finish().unwrap_err().to_string().contains("--relaese"));
     }
 }

@@ -2,112 +2,47 @@
 //!
 //! Must not: pass or fail; a measurement is a number with its command, and the machine is noisy.
 
-use std::fs;
-use std::net::TcpStream;
-use std::process::Command;
-use std::thread::sleep;
-use std::time::{Duration, Instant};
+mod browser;
+mod camera;
+mod go2rtc;
+mod idle;
+mod live;
+mod table;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, bail};
 
 use crate::args::Args;
-use crate::build::{self, Mode};
-use crate::paths;
-use crate::run::say;
-use crate::serving::Server;
 
-/// What to measure.
+/// A benchmark and what it is to measure.
 #[derive(Debug)]
-pub struct Options {
-    mode: Mode,
-    idle_secs: u64,
+pub enum Benchmark {
+    /// A server with nothing to do.
+    Idle(idle::Options),
+    /// Many viewers of one camera, beside go2rtc.
+    Live(live::Options),
 }
 
-impl Options {
-    /// Takes the name of the benchmark, `--release` and `--secs`.
+impl Benchmark {
+    /// Takes the name of the benchmark and its options.
     ///
     /// # Errors
-    /// When there is no such benchmark.
+    /// When there is no such benchmark, or an option is not understood.
     pub fn from_args(args: &mut Args) -> Result<Self> {
-        let idle_secs = match args.value("--secs")? {
-            None => 30,
-            Some(text) => text.parse().with_context(|| format!("--secs {text}: not a number"))?,
-        };
-        let mode = Mode::from_args(args);
         match args.positional().as_deref() {
-            Some("idle") => Ok(Self { mode, idle_secs }),
-            _ => bail!("name a benchmark: idle"),
+            Some("idle") => idle::Options::from_args(args).map(Self::Idle),
+            Some("live") => live::Options::from_args(args).map(Self::Live),
+            _ => bail!("name a benchmark: idle or live"),
         }
     }
-}
 
-/// Memory, processor time and start of a server with nothing to do: no camera, an empty library.
-///
-/// # Errors
-/// When it cannot be built or started.
-pub fn idle(options: &Options) -> Result<()> {
-    let damwall = build::build(options.mode)?;
-    let folder = paths::target()?.join("bench-idle");
-    if folder.exists() {
-        fs::remove_dir_all(&folder)
-            .with_context(|| format!("cannot remove {}", folder.display()))?;
-    }
-    fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
-    let mut serve = Command::new(&damwall);
-    serve.args(["serve", "--addr", "127.0.0.1:0"]).current_dir(&folder);
-    let began = Instant::now();
-    let server = Server::start(&mut serve)?;
-    let started = began.elapsed();
-    let addr = server.url().trim_start_matches("http://");
-    TcpStream::connect(addr).with_context(|| format!("{addr} does not answer"))?;
-
-    let before = processor_time(server.pid())?;
-    sleep(Duration::from_secs(options.idle_secs));
-    let used = processor_time(server.pid())?.saturating_sub(before);
-    let status = format!("/proc/{}/status", server.pid());
-    let status = fs::read_to_string(&status).with_context(|| format!("cannot read {status}"))?;
-    let kib = status_kib(&status, "VmRSS:").context("the kernel tells no VmRSS")?;
-    let build = if options.mode == Mode::Release { "release" } else { "dev" };
-    say(&format!("idle for {} s, {build} build", options.idle_secs));
-    println!("| build | start to listening | RSS | CPU |\n|---|---|---|---|");
-    println!(
-        "| {build} | {} ms | {:.1} MB | {:.2} % of a core |",
-        started.as_millis(),
-        kib as f64 * 1024.0 / 1e6,
-        used.as_secs_f64() / options.idle_secs as f64 * 100.0
-    );
-    Ok(())
-}
-
-/// User and system time of a process so far.
-fn processor_time(pid: u32) -> Result<Duration> {
-    let path = format!("/proc/{pid}/stat");
-    let stat = fs::read_to_string(&path).with_context(|| format!("cannot read {path}"))?;
-    stat_ticks(&stat)
-        .map(|ticks| Duration::from_millis(ticks * 10))
-        .with_context(|| format!("{path} is not as expected"))
-}
-
-/// `utime + stime` of `/proc/<pid>/stat`, in ticks of 10 ms (`USER_HZ` is 100 on Linux).
-fn stat_ticks(stat: &str) -> Option<u64> {
-    // The second field is the program's name in parentheses and may hold spaces.
-    let fields: Vec<&str> = stat.rsplit_once(')')?.1.split_whitespace().collect();
-    Some(fields.get(11)?.parse::<u64>().ok()? + fields.get(12)?.parse::<u64>().ok()?)
-}
-
-fn status_kib(status: &str, name: &str) -> Option<u64> {
-    status.lines().find_map(|line| line.strip_prefix(name))?.split_whitespace().next()?.parse().ok()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn figures_are_read_from_proc() {
-        let stat = "42 (a (b) c) S 1 42 42 0 -1 4194560 100 0 0 0 7 5 0 0 20 0 9 0 100 1 2";
-        assert_eq!(stat_ticks(stat), Some(12));
-        assert_eq!(stat_ticks("nonsense"), None);
-        assert_eq!(status_kib("Name:\tx\nVmRSS:\t  2048 kB\n", "VmRSS:"), Some(2048));
+    /// Measures.
+    ///
+    /// # Errors
+    /// When something cannot be built or started.
+    pub fn run(&self) -> Result<()> {
+        match self {
+            Self::Idle(options) => idle::idle(options),
+            Self::Live(options) => live::live(options),
+        }
     }
 }

@@ -37,6 +37,11 @@ cargo xtask <command>
                       format, lints, documentation, dependencies; all of them when none is named
   bench idle [--release] [--secs 30]
                       memory, processor time and start of a server with nothing to do
+  bench live [--dev] [--viewers 1,25,100,200,400] [--secs 20] [--only damwall|go2rtc]
+             [--cycles 10000] [--quick] [--browser [--runs 20]] [--write]
+                      many viewers of one camera, beside go2rtc: processor time, memory, loss,
+                      latency; with --browser one Chromium instead: first frame, glass to glass.
+                      --write puts the tables into docs/benchmarks.md
   shots [--url http://…]
                       pictures of every page at three widths, light and dark, into <target>/shots
 
@@ -95,9 +100,9 @@ fn dispatch(mut args: Args) -> Result<()> {
             check::check(&checks)
         }
         "bench" => {
-            let options = bench::Options::from_args(&mut args)?;
+            let benchmark = bench::Benchmark::from_args(&mut args)?;
             args.finish()?;
-            bench::idle(&options)
+            benchmark.run()
         }
         "shots" => {
             let url = args.value("--url")?;

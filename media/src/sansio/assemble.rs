@@ -1,12 +1,15 @@
 //! RTP packets of one camera into access units. Must not: read a clock or know the transport.
 //!
-//! Source: RFC 6184 §5.1 (marker bit), §8.4 (parameter sets in-band and out-of-band).
+//! Source: RFC 6184 §5.1 (marker bit), §8.4 (parameter sets in-band and out-of-band); RFC 7798 §4.1, §7.1.
 
 use bytes::Bytes;
+use domain::VideoParameters;
 
 use super::{
-    h264::{Contents, ParameterSets},
-    packetize::refit,
+    format::{Codec, Format},
+    h264::{self, Contents},
+    h265,
+    packetize::{refit, refit_h265},
 };
 
 /// One RTP packet as it came from a camera, in order.
@@ -25,12 +28,133 @@ pub struct RtpPacket {
 /// An access unit on the camera's own clock.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Assembled {
-    /// The camera's timestamp, unwrapped, 90 kHz.
+    /// The camera's timestamp, unwrapped: 90 kHz for video, the codec's clock for sound.
     pub timestamp_90k: i64,
-    /// Holds an IDR picture, and SPS and PPS in front.
+    /// A decoder can start here: parameter sets are in front. Always so for sound.
     pub is_key: bool,
     /// Payloads of at most [`super::packetize::MAX_PAYLOAD_BYTES`].
     pub payloads: Vec<Bytes>,
+}
+
+/// The parameter sets of a video stream, which say what codec it is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ParameterSets {
+    /// Of H.264.
+    H264(h264::ParameterSets),
+    /// Of H.265.
+    H265(h265::ParameterSets),
+}
+
+impl From<h264::ParameterSets> for ParameterSets {
+    fn from(sets: h264::ParameterSets) -> Self {
+        Self::H264(sets)
+    }
+}
+
+impl From<h265::ParameterSets> for ParameterSets {
+    fn from(sets: h265::ParameterSets) -> Self {
+        Self::H265(sets)
+    }
+}
+
+/// The parameter sets of a stream cannot be read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("unreadable parameter sets")]
+pub struct BadParameterSets;
+
+impl ParameterSets {
+    /// The codec.
+    pub fn codec(&self) -> Codec {
+        match self {
+            Self::H264(_) => Codec::H264,
+            Self::H265(_) => Codec::H265,
+        }
+    }
+
+    /// Codec string and picture size.
+    ///
+    /// # Errors
+    /// When there is no SPS or it cannot be read.
+    pub fn video_parameters(&self) -> Result<VideoParameters, BadParameterSets> {
+        match self {
+            Self::H264(sets) => sets.video_parameters().map_err(|_| BadParameterSets),
+            Self::H265(sets) => sets.video_parameters().map_err(|_| BadParameterSets),
+        }
+    }
+
+    /// What a track of that name carries.
+    ///
+    /// # Errors
+    /// When there is no SPS or it cannot be read.
+    pub fn format(&self, rid: &str) -> Result<Format, BadParameterSets> {
+        let h264_profile = match self {
+            Self::H264(sets) => match sets.sps.as_deref() {
+                Some([_, profile_idc, constraint_flags, ..]) => {
+                    Some([*profile_idc, *constraint_flags])
+                }
+                _ => None,
+            },
+            Self::H265(_) => None,
+        };
+        let video = Some(self.video_parameters()?);
+        Ok(Format { codec: self.codec(), rid: rid.to_owned(), video, h264_profile })
+    }
+
+    fn inspect(&mut self, payload: &Bytes, contents: &mut Contents, seen: &mut Seen) {
+        match self {
+            Self::H264(sets) => contents.inspect(payload, |nal| {
+                match h264::nal_type(&nal) {
+                    h264::NAL_SPS => seen.sps = true,
+                    _ => seen.pps = true,
+                }
+                sets.update(nal);
+            }),
+            Self::H265(sets) => h265::inspect(contents, payload, |nal| {
+                match h265::nal_type(&nal) {
+                    h265::NAL_VPS => seen.vps = true,
+                    h265::NAL_SPS => seen.sps = true,
+                    _ => seen.pps = true,
+                }
+                sets.update(nal);
+            }),
+        }
+    }
+
+    /// Those that a key frame needs in front; `None` when one of them is not known.
+    fn missing(&self, seen: Seen) -> Option<Vec<Bytes>> {
+        let (vps, sps, pps) = match self {
+            Self::H264(sets) => (None, &sets.sps, &sets.pps),
+            Self::H265(sets) => (Some(&sets.vps), &sets.sps, &sets.pps),
+        };
+        let mut missing = Vec::with_capacity(3);
+        if let Some(vps) = vps
+            && !seen.vps
+        {
+            missing.push(vps.clone()?);
+        }
+        if !seen.sps {
+            missing.push(sps.clone()?);
+        }
+        if !seen.pps {
+            missing.push(pps.clone()?);
+        }
+        Some(missing)
+    }
+
+    fn refit(&self, payloads: Vec<Bytes>) -> Option<Vec<Bytes>> {
+        match self {
+            Self::H264(_) => refit(payloads).ok(),
+            Self::H265(_) => refit_h265(payloads).ok(),
+        }
+    }
+}
+
+/// Which parameter sets an access unit brought itself.
+#[derive(Debug, Clone, Copy, Default)]
+struct Seen {
+    vps: bool,
+    sps: bool,
+    pps: bool,
 }
 
 /// Most payload bytes of one access unit; more is a broken camera or an attack.
@@ -52,15 +176,19 @@ struct Pending {
     payloads: Vec<Bytes>,
     len_bytes: usize,
     contents: Contents,
-    has_sps: bool,
-    has_pps: bool,
+    seen: Seen,
     is_damaged: bool,
 }
 
 impl Assembler {
-    /// `parameter_sets` are those of the camera's SDP, if it has any.
-    pub fn new(parameter_sets: ParameterSets) -> Self {
-        Self { parameter_sets, pending: None, needs_key: true, dropped_units: 0 }
+    /// `parameter_sets` are those of the camera's SDP, if it has any; they say which codec comes.
+    pub fn new(parameter_sets: impl Into<ParameterSets>) -> Self {
+        Self {
+            parameter_sets: parameter_sets.into(),
+            pending: None,
+            needs_key: true,
+            dropped_units: 0,
+        }
     }
 
     /// The newest parameter sets, from the packets or the SDP.
@@ -71,6 +199,11 @@ impl Assembler {
     /// Access units withheld so far.
     pub fn dropped_units(&self) -> u64 {
         self.dropped_units
+    }
+
+    /// Whether pictures are withheld until the next key frame.
+    pub fn needs_key(&self) -> bool {
+        self.needs_key
     }
 
     /// Takes the next packet; gives the access units it completes (none, one, or two).
@@ -84,20 +217,11 @@ impl Assembler {
             payloads: Vec::new(),
             len_bytes: 0,
             contents: Contents::default(),
-            has_sps: false,
-            has_pps: false,
+            seen: Seen::default(),
             is_damaged: false,
         });
         unit.is_damaged |= packet.lost_before > 0;
-        let parameter_sets = &mut self.parameter_sets;
-        unit.contents.inspect(&packet.payload, |nal| {
-            if super::h264::nal_type(&nal) == super::h264::NAL_SPS {
-                unit.has_sps = true;
-            } else {
-                unit.has_pps = true;
-            }
-            parameter_sets.update(nal);
-        });
+        self.parameter_sets.inspect(&packet.payload, &mut unit.contents, &mut unit.seen);
         unit.len_bytes += packet.payload.len();
         if unit.len_bytes > MAX_UNIT_BYTES {
             unit.is_damaged = true;
@@ -135,16 +259,10 @@ impl Assembler {
     fn with_parameter_sets(&self, unit: Pending, is_key: bool) -> Option<(i64, Vec<Bytes>)> {
         let mut payloads = unit.payloads;
         if is_key {
-            let mut missing = Vec::with_capacity(2);
-            if !unit.has_sps {
-                missing.push(self.parameter_sets.sps.clone()?);
-            }
-            if !unit.has_pps {
-                missing.push(self.parameter_sets.pps.clone()?);
-            }
+            let missing = self.parameter_sets.missing(unit.seen)?;
             payloads.splice(0..0, missing);
         }
-        Some((unit.timestamp_90k, refit(payloads).ok()?))
+        Some((unit.timestamp_90k, self.parameter_sets.refit(payloads)?))
     }
 }
 
@@ -167,8 +285,11 @@ mod tests {
         packets.into_iter().flat_map(|p| assembler.push(p)).flatten().collect()
     }
 
-    fn sdp_sets() -> ParameterSets {
-        ParameterSets { sps: Some(Bytes::from_static(SPS)), pps: Some(Bytes::from_static(PPS)) }
+    fn sdp_sets() -> h264::ParameterSets {
+        h264::ParameterSets {
+            sps: Some(Bytes::from_static(SPS)),
+            pps: Some(Bytes::from_static(PPS)),
+        }
     }
 
     #[test]
@@ -182,7 +303,7 @@ mod tests {
 
     #[test]
     fn parameter_sets_sent_by_the_camera_are_not_doubled() {
-        let mut assembler = Assembler::new(ParameterSets::default());
+        let mut assembler = Assembler::new(h264::ParameterSets::default());
         let units = run(
             &mut assembler,
             vec![packet(0, false, SPS), packet(0, false, PPS), packet(0, true, IDR)],
@@ -226,13 +347,35 @@ mod tests {
         assert_eq!(units.iter().map(|u| u.timestamp_90k).collect::<Vec<_>>(), [0, 3000]);
     }
 
+    #[test]
+    fn an_h265_camera_gets_its_parameter_sets_in_band_too() {
+        let (vps, sps, pps) = (&[64, 1, 9][..], &[66, 1, 8][..], &[68, 1][..]);
+        let (idr, trail) = (&[19 << 1, 1, 5][..], &[1 << 1, 1, 5][..]);
+        let [vps_set, sps_set] = [vps, sps].map(|nal| Some(Bytes::from_static(nal)));
+        let known = h265::ParameterSets { vps: vps_set, sps: sps_set, pps: None };
+        let mut assembler = Assembler::new(known);
+        let units = run(&mut assembler, vec![packet(0, true, trail), packet(1, true, idr)]);
+        assert!(units.is_empty(), "a key frame without a PPS anywhere shows nothing");
+        let units = run(
+            &mut assembler,
+            vec![packet(2, false, pps), packet(2, true, idr), packet(3, true, trail)],
+        );
+        assert_eq!(units[0].payloads, [vps, sps, pps, idr]);
+        assert!(units[0].is_key && !units[1].is_key);
+    }
+
     proptest! {
         #[test]
         fn hostile_packets_never_panic_and_never_exceed_the_payload_limit(
             packets in prop::collection::vec(
-                (0i64..4, any::<bool>(), prop::collection::vec(any::<u8>(), 0..3000), 0u16..2), 0..20)
+                (0i64..4, any::<bool>(), prop::collection::vec(any::<u8>(), 0..3000), 0u16..2), 0..20),
+            is_h265: bool,
         ) {
-            let mut assembler = Assembler::new(sdp_sets());
+            let mut assembler = if is_h265 {
+                Assembler::new(h265::ParameterSets::default())
+            } else {
+                Assembler::new(sdp_sets())
+            };
             for (timestamp_90k, marker, payload, lost_before) in packets {
                 let packet =
                     RtpPacket { timestamp_90k, marker, payload: payload.into(), lost_before };

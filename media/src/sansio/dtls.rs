@@ -1,4 +1,4 @@
-//! The DTLS 1.2 server of one session: handshake, peer certificate, SRTP keys.
+//! The DTLS 1.2 end of one session, the server as a rule: handshake, peer certificate, SRTP keys.
 //!
 //! Must not: own a socket. The library behind it (dimpl) stays inside this module.
 
@@ -58,7 +58,7 @@ pub enum DtlsEvent {
     PeerFingerprint([u8; 32]),
     /// Keys for SRTP.
     Keys(Profile, Vec<u8>),
-    /// The peer offers no AEAD profile.
+    /// The library settled on an SRTP profile we do not have.
     UnsupportedProfile,
     /// The handshake is complete.
     Connected,
@@ -85,6 +85,13 @@ impl DtlsServer {
         let mut dtls = Dtls::new_12(identity.config.clone(), identity.certificate.clone(), now);
         dtls.set_active(false);
         Self { dtls, buffer: vec![0; 2048], next_timeout: None }
+    }
+
+    /// The other role, for peers that insist on being the server: [`Self::on_timer`] begins the handshake.
+    pub fn client(identity: &Identity, now: Instant) -> Self {
+        let mut client = Self::new(identity, now);
+        client.dtls.set_active(true);
+        client
     }
 
     /// Feeds one datagram of the peer.
@@ -138,6 +145,10 @@ impl DtlsServer {
                     }
                     SrtpProfile::AEAD_AES_256_GCM => {
                         DtlsEvent::Keys(Profile::Aes256Gcm, material.to_vec())
+                    }
+                    // The last of the library's preference: for peers that have nothing better.
+                    SrtpProfile::AES128_CM_SHA1_80 => {
+                        DtlsEvent::Keys(Profile::Aes128CmSha1_80, material.to_vec())
                     }
                     _ => DtlsEvent::UnsupportedProfile,
                 }),

@@ -105,7 +105,7 @@ pub fn nals_of_payloads(payloads: &[Bytes]) -> Result<Vec<Bytes>, H264Error> {
 /// What an access unit holds, seen without reassembling it.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Contents {
-    /// Part of an IDR picture.
+    /// Part of a picture that a decoder can start at: H.264's IDR, H.265's IRAP.
     pub has_idr: bool,
     /// Part of any coded picture.
     pub has_slice: bool,

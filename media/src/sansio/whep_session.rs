@@ -1,92 +1,60 @@
-//! One viewer: ICE-lite, DTLS server and RTP sender in one pure state machine.
+//! One viewer: a connection, its video and its sound, and what its reports say.
 //!
 //! Must not: own a socket, look up cameras, or read a clock. Datagrams, access units and the time go in;
 //! datagrams and events come out.
+//!
+//! Source: RFC 3550 §6 (reports), RFC 4585 (feedback), RFC 3611 §4.4 (round trip of receivers).
 
 use std::{
-    collections::VecDeque,
     net::SocketAddr,
     sync::Arc,
     time::{Duration, Instant},
 };
 
+pub use super::transport::CloseReason;
 use super::{
     access_unit::AccessUnit,
-    dtls::{DtlsEvent, DtlsServer, Identity},
+    audio_sender::AudioSender,
+    dtls::Identity,
+    layer_choice::{self, LayerInfo, Path, Wish},
     outbox::Outbox,
-    srtp::{MasterKeys, RtcpReceiver, RtpSender, SrtpError},
-    stun::{self, BindingRequest, IntegrityKey},
+    rtcp::{self, Packet},
+    sdp::write::{Agreed, Ssrcs},
+    srtp::{Endpoint, RtcpReceiver, RtcpSender, SrtpError},
+    transport::{IceCredentials, Transport, TransportEvent, TransportInput, TransportParameters},
+    video_sender::{Counters, VideoSender},
+    wall_clock::WallClock,
 };
 
-/// A session whose peer has not connected by then is closed.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(15);
-/// Without an authenticated check for this long the peer's consent is gone (RFC 7675 §5.1).
-const CONSENT_TIMEOUT: Duration = Duration::from_secs(30);
-/// Pace of the first burst, in bytes per second: fast enough to show a picture at once, slow enough
-/// for a browser's receive buffer.
-const BURST_BYTES_PER_SEC: u64 = 25_000_000;
-const BURST_TICK: Duration = Duration::from_millis(2);
-/// Live frames that came while the first burst went out; more mean that it never catches up.
-const MAX_WAITING_UNITS: usize = 1024;
-/// Spacing of replayed frames: 1 ms, so that the decoder runs through them without waiting.
-const REPLAY_STEP_90K: u32 = 90;
+/// Key frames that a viewer asks for more often are one.
+const KEY_INTERVAL: Duration = Duration::from_millis(500);
+/// Our name in source descriptions, as in the SDP.
+const CNAME: &str = "damwall";
 
 /// What signalling settled for a session.
 #[derive(Debug, Clone)]
 pub struct SessionParameters {
-    /// Our ICE user fragment.
-    pub local_ufrag: String,
-    /// Our ICE password.
-    pub local_pwd: String,
-    /// The peer's ICE user fragment.
-    pub remote_ufrag: String,
-    /// SHA-256 of the peer's certificate, from its SDP.
-    pub remote_fingerprint: [u8; 32],
-    /// RTP payload type.
-    pub payload_type: u8,
-    /// SSRC of the video.
-    pub ssrc: u32,
-    /// Random offset of RTP timestamps (RFC 3550 §5.1).
-    pub timestamp_offset: u32,
-}
-
-/// Why a session ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum CloseReason {
-    /// The player deleted its session.
-    #[error("deleted by the player")]
-    Deleted,
-    /// DTLS close_notify.
-    #[error("closed by the player")]
-    PeerClosed,
-    /// No connection in time.
-    #[error("the player did not connect")]
-    NeverConnected,
-    /// No more ICE checks.
-    #[error("the player is gone (no consent)")]
-    ConsentLost,
-    /// The certificate is not the one of the SDP.
-    #[error("the player's certificate does not match its offer")]
-    FingerprintMismatch,
-    /// The handshake failed.
-    #[error("the DTLS handshake failed")]
-    DtlsFailed,
-    /// The peer offers only SRTP profiles without AEAD.
-    #[error("the player offers no AES-GCM for SRTP")]
-    NoAeadProfile,
-    /// SRTP cannot go on.
-    #[error("SRTP cannot go on")]
-    SrtpFailed,
-    /// The server is stopping or the camera was removed.
-    #[error("the server ended the session")]
-    ServerClosed,
+    /// Of the connection.
+    pub transport: TransportParameters,
+    /// The video.
+    pub video: Agreed,
+    /// The sound, if there is any.
+    pub audio: Option<Agreed>,
+    /// SSRCs to send with.
+    pub ssrcs: Ssrcs,
+    /// The time of day.
+    pub clock: WallClock,
+    /// Random bits for the beginnings of sequence numbers and timestamps (RFC 3550 §5.1).
+    pub seed: [u32; 4],
 }
 
 /// What a call brought about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Event {
-    /// Media may flow: call [`WhepSession::start`].
+    /// Media may flow: call [`WhepSession::begin`].
     Connected,
+    /// The viewer cannot go on without a key frame.
+    KeyWanted,
     /// The session is over; drop it.
     Closed(CloseReason),
 }
@@ -94,62 +62,83 @@ pub enum Event {
 /// See the module.
 #[derive(Debug)]
 pub struct WhepSession {
-    parameters: SessionParameters,
-    integrity: IntegrityKey,
-    dtls: DtlsServer,
-    peer: Option<SocketAddr>,
-    created_at: Instant,
-    last_consent: Instant,
-    verified_fingerprint: bool,
-    srtp: Option<Srtp>,
-    is_connected: bool,
-    sender: Sender,
+    transport: Transport,
+    settled: Option<Box<Settled>>,
+    video_agreed: Agreed,
+    media: Option<Box<Media>>,
+    clock: WallClock,
+    wish: Wish,
+    is_paused: bool,
+    path: Path,
+    round_trip: Option<Duration>,
+    key_asked_at: Option<Instant>,
+    /// A receiver's clock, and when it came, until it is answered.
+    reference: Option<(u32, u32, Instant)>,
+}
+
+/// What is needed once connected.
+#[derive(Debug)]
+struct Settled {
+    audio: Option<Agreed>,
+    ssrcs: Ssrcs,
+    seed: [u32; 4],
 }
 
 #[derive(Debug)]
-struct Srtp {
-    rtp: RtpSender,
-    rtcp: RtcpReceiver,
-}
-
-/// What is sent next.
-#[derive(Debug)]
-enum Sender {
-    /// Not started.
-    Idle,
-    /// Started without a key frame at hand.
-    AwaitingKey,
-    /// Catching up from the newest key frame, paced.
-    Burst { queue: VecDeque<(Arc<AccessUnit>, u32)>, max_units: usize, sent_until: Instant },
-    /// Each unit goes out as it comes.
-    Live,
+struct Media {
+    video: VideoSender,
+    audio: Option<AudioSender>,
+    rtcp_sender: RtcpSender,
+    rtcp_receiver: RtcpReceiver,
 }
 
 impl WhepSession {
     /// A session that waits for its peer.
     pub fn new(parameters: SessionParameters, identity: &Identity, now: Instant) -> Self {
+        let SessionParameters { transport, video, audio, ssrcs, clock, seed } = parameters;
         Self {
-            integrity: IntegrityKey::new(&parameters.local_pwd),
-            parameters,
-            dtls: DtlsServer::new(identity, now),
-            peer: None,
-            created_at: now,
-            last_consent: now,
-            verified_fingerprint: false,
-            srtp: None,
-            is_connected: false,
-            sender: Sender::Idle,
+            transport: Transport::new(transport, identity, now),
+            settled: Some(Box::new(Settled { audio, ssrcs, seed })),
+            video_agreed: video,
+            media: None,
+            clock,
+            wish: Wish::default(),
+            is_paused: false,
+            path: Path::default(),
+            round_trip: None,
+            key_asked_at: None,
+            reference: None,
         }
     }
 
     /// Where the peer is, once known.
     pub fn peer(&self) -> Option<SocketAddr> {
-        self.peer
+        self.transport.peer()
     }
 
-    /// Our ICE user fragment.
-    pub fn local_ufrag(&self) -> &str {
-        &self.parameters.local_ufrag
+    /// The connection, for what signalling changes of it.
+    pub fn transport(&self) -> &Transport {
+        &self.transport
+    }
+
+    /// See [`Transport::restart_ice`].
+    pub fn restart_ice(&mut self, credentials: IceCredentials) {
+        self.transport.restart_ice(credentials);
+    }
+
+    /// The clock of its reports.
+    pub fn clock(&self) -> &WallClock {
+        &self.clock
+    }
+
+    /// What was agreed on for the video.
+    pub fn video_agreed(&self) -> &Agreed {
+        &self.video_agreed
+    }
+
+    /// Whether there is sound in this session.
+    pub fn has_audio(&self) -> bool {
+        self.media.as_ref().is_some_and(|media| media.audio.is_some())
     }
 
     /// Takes a datagram that was found to be for this session.
@@ -160,564 +149,251 @@ impl WhepSession {
         datagram: &mut [u8],
         out: &mut Outbox,
     ) -> Option<Event> {
-        if stun::is_stun(datagram) {
-            self.on_stun(now, from, datagram, out);
-            return None;
-        }
-        // Only addresses that passed an authenticated check get further.
-        if self.peer != Some(from) {
-            return None;
-        }
-        match datagram.first() {
-            Some(20..=63) => {
-                if self.dtls.on_datagram(now, datagram).is_err() {
-                    return Some(Event::Closed(CloseReason::DtlsFailed));
-                }
-                self.poll_dtls(out)
+        match self.transport.on_datagram(now, from, datagram, out) {
+            TransportInput::Consumed => None,
+            TransportInput::Event(event) => self.on_transport(now, event),
+            TransportInput::Media if rtcp::is_rtcp(datagram) => {
+                self.on_rtcp(now, from, datagram, out)
             }
-            Some(128..=191) => {
-                if let Some(srtp) = &self.srtp {
-                    // Receiver reports are read (and authenticated) but not acted upon yet.
-                    let _ = srtp.rtcp.open(datagram);
-                }
-                None
-            }
-            _ => None,
+            // Viewers send no media.
+            TransportInput::Media => None,
         }
     }
 
-    fn on_stun(&mut self, now: Instant, from: SocketAddr, datagram: &[u8], out: &mut Outbox) {
-        let Ok(request) = BindingRequest::parse(datagram) else { return };
-        let is_ours = request.local_ufrag() == self.parameters.local_ufrag
-            && request.remote_ufrag() == self.parameters.remote_ufrag
-            && request.authenticate(&self.integrity).is_ok();
-        if !is_ours {
-            return;
-        }
-        self.last_consent = now;
-        if request.use_candidate || self.peer.is_none() {
-            self.peer = Some(from);
-        }
-        let written = out.push(from, |buffer| {
-            request.write_success(from, &self.integrity, buffer);
-            Ok::<_, std::convert::Infallible>(())
-        });
-        match written {
-            Ok(()) => {}
-            Err(never) => match never {},
+    fn on_transport(&mut self, now: Instant, event: TransportEvent) -> Option<Event> {
+        match event {
+            TransportEvent::Closed(reason) => Some(Event::Closed(reason)),
+            TransportEvent::Connected(endpoint) => match self.set_up_media(now, *endpoint) {
+                Ok(()) => Some(Event::Connected),
+                Err(_) => Some(Event::Closed(CloseReason::SrtpFailed)),
+            },
         }
     }
 
-    fn poll_dtls(&mut self, out: &mut Outbox) -> Option<Event> {
-        let peer = self.peer?;
-        let events = self.dtls.poll(|datagram| {
-            let written = out.push(peer, |buffer| {
-                buffer.extend_from_slice(datagram);
-                Ok::<_, std::convert::Infallible>(())
-            });
-            match written {
-                Ok(()) => {}
-                Err(never) => match never {},
+    fn set_up_media(&mut self, now: Instant, endpoint: Endpoint) -> Result<(), SrtpError> {
+        let Some(settled) = self.settled.take() else { return Ok(()) };
+        let Settled { audio, ssrcs, seed } = *settled;
+        let clock = self.clock;
+        let Endpoint { mut rtp_senders, rtcp_sender, rtcp_receiver, .. } = endpoint;
+        let rtp = rtp_senders.sender(ssrcs.video, seed[0] as u16)?;
+        let rtx = match self.video_agreed.rtx {
+            Some(_) => Some(rtp_senders.sender(ssrcs.rtx, (seed[0] >> 16) as u16)?),
+            None => None,
+        };
+        let video = VideoSender::new(self.video_agreed.clone(), clock, rtp, rtx, seed[1], now);
+        let audio = match audio {
+            Some(agreed) => {
+                let rtp = rtp_senders.sender(ssrcs.audio, seed[2] as u16)?;
+                Some(AudioSender::new(agreed, clock, rtp, seed[3]))
             }
-        });
-        for event in events {
-            let closed = match event {
-                DtlsEvent::PeerFingerprint(digest) => {
-                    self.verified_fingerprint = digest == self.parameters.remote_fingerprint;
-                    (!self.verified_fingerprint).then_some(CloseReason::FingerprintMismatch)
-                }
-                DtlsEvent::Keys(profile, exported) => {
-                    let srtp = MasterKeys::split(profile, &exported).and_then(|keys| {
-                        Ok(Srtp {
-                            rtp: keys.rtp_sender(self.parameters.ssrc)?,
-                            rtcp: keys.rtcp_receiver()?,
-                        })
-                    });
-                    match srtp {
-                        Ok(srtp) => {
-                            // Keys are set once; a second export must not rewind the packet index.
-                            self.srtp.get_or_insert(srtp);
-                            None
-                        }
-                        Err(_) => Some(CloseReason::SrtpFailed),
+            None => None,
+        };
+        self.media = Some(Box::new(Media { video, audio, rtcp_sender, rtcp_receiver }));
+        Ok(())
+    }
+
+    fn on_rtcp(
+        &mut self,
+        now: Instant,
+        from: SocketAddr,
+        datagram: &mut [u8],
+        out: &mut Outbox,
+    ) -> Option<Event> {
+        let Self { media, path, round_trip, reference, clock, .. } = self;
+        let media = media.as_mut()?;
+        let compound = media.rtcp_receiver.open(datagram).ok()?;
+        let ssrc = media.video.ssrc();
+        let mut wants_key = false;
+        for packet in rtcp::parse(compound) {
+            // What cannot be read says nothing; the rest of the compound may.
+            let Ok(packet) = packet else { continue };
+            match packet {
+                Packet::ReceiverReport { reports, .. } | Packet::SenderReport { reports, .. } => {
+                    for block in reports.iter().filter(|block| block.ssrc == ssrc) {
+                        path.on_loss(f32::from(block.fraction_lost) / 256.0);
+                        *round_trip = block.round_trip(clock.ntp(now)).or(*round_trip);
                     }
                 }
-                DtlsEvent::UnsupportedProfile => Some(CloseReason::NoAeadProfile),
-                DtlsEvent::Connected => {
-                    self.is_connected = true;
-                    None
+                Packet::Nack { media_ssrc, lost, .. } if media_ssrc == ssrc => {
+                    let sent = media.video.on_nack(now, lost.iter(), from, out);
+                    if let Some(closed) = closed_by(sent) {
+                        return Some(closed);
+                    }
                 }
-                DtlsEvent::Closed => Some(CloseReason::PeerClosed),
-            };
-            if let Some(reason) = closed {
-                return Some(Event::Closed(reason));
+                Packet::PictureLossIndication { media_ssrc, .. } => wants_key |= media_ssrc == ssrc,
+                Packet::FullIntraRequest { requests, .. } => {
+                    wants_key |= requests.iter().any(|(wanted, _)| wanted == ssrc);
+                }
+                Packet::ReceiverEstimate { bitrate_bps, .. } => {
+                    path.on_estimate(bitrate_bps.try_into().unwrap_or(u32::MAX));
+                }
+                Packet::ReceiverReferenceTime { ssrc: receiver, ntp } => {
+                    *reference = Some((receiver, ntp.mid32(), now));
+                }
+                _ => {}
             }
         }
-        let is_ready = self.is_connected && self.verified_fingerprint && self.srtp.is_some();
-        (is_ready && matches!(self.sender, Sender::Idle)).then(|| {
-            self.sender = Sender::AwaitingKey;
-            Event::Connected
+        let is_new = self.key_asked_at.is_none_or(|asked| now >= asked + KEY_INTERVAL);
+        (wants_key && is_new).then(|| {
+            self.key_asked_at = Some(now);
+            Event::KeyWanted
         })
     }
 
-    /// Begins to send: `gop` holds the units from the newest key frame to just before the next live
-    /// one, or nothing when there is no key frame yet.
-    ///
-    /// The last replayed unit keeps its time; those before it are 1 ms apart, so that a decoder runs
-    /// through them at once instead of playing the past in slow motion.
-    pub fn start(&mut self, now: Instant, gop: &[Arc<AccessUnit>]) {
-        let Some(last) = gop.last() else {
-            self.sender = Sender::AwaitingKey;
-            return;
-        };
-        let last_timestamp = self.timestamp(last);
-        let queue = gop
-            .iter()
-            .enumerate()
-            .map(|(index, unit)| {
-                let remaining = (gop.len() - 1 - index) as u32;
-                (unit.clone(), last_timestamp.wrapping_sub(remaining.wrapping_mul(REPLAY_STEP_90K)))
-            })
-            .collect();
-        let max_units = gop.len() + MAX_WAITING_UNITS;
-        self.sender = Sender::Burst { queue, max_units, sent_until: now };
+    /// Begins to send a layer, or to send it anew; see [`VideoSender::begin`].
+    pub fn begin(
+        &mut self,
+        now: Instant,
+        layer: usize,
+        gop: &[Arc<AccessUnit>],
+        out: &mut Outbox,
+    ) -> Option<Event> {
+        let peer = self.transport.peer()?;
+        let video = &mut self.media.as_mut()?.video;
+        video.begin(now, layer, gop);
+        closed_by(video.send_burst(now, peer, out))
+    }
+
+    /// See [`VideoSender::is_awaited`].
+    pub fn is_awaited(&self, layer: usize) -> bool {
+        self.media.as_ref().is_some_and(|media| media.video.is_awaited(layer))
+    }
+
+    /// Layer that is sent and layer that is wanted, while connected.
+    pub fn layers(&self) -> Option<(usize, Option<usize>)> {
+        let video = &self.media.as_ref()?.video;
+        Some((video.layer(), video.pending_layer()))
     }
 
     /// Units were skipped: what follows cannot be decoded before the next key frame.
     pub fn restart_at_key(&mut self) {
-        if !matches!(self.sender, Sender::Idle) {
-            self.sender = Sender::AwaitingKey;
+        if let Some(media) = &mut self.media {
+            media.video.restart_at_key();
         }
     }
 
-    fn timestamp(&self, unit: &AccessUnit) -> u32 {
-        (unit.time as u32).wrapping_add(self.parameters.timestamp_offset)
-    }
-
-    /// Takes the next live unit of the camera.
+    /// Takes the next live unit of a layer.
     pub fn on_unit(
         &mut self,
         now: Instant,
+        layer: usize,
         unit: &Arc<AccessUnit>,
         out: &mut Outbox,
     ) -> Option<Event> {
-        let timestamp = self.timestamp(unit);
-        match &mut self.sender {
-            Sender::Idle => None,
-            Sender::AwaitingKey if !unit.is_key => None,
-            Sender::AwaitingKey => {
-                self.sender = Sender::Live;
-                self.send_unit(unit, timestamp, out)
-            }
-            Sender::Burst { queue, max_units, .. } => {
-                if queue.len() >= *max_units {
-                    self.sender = Sender::AwaitingKey;
-                    return None;
-                }
-                queue.push_back((unit.clone(), timestamp));
-                self.send_burst(now, out)
-            }
-            Sender::Live => self.send_unit(unit, timestamp, out),
+        let peer = self.transport.peer()?;
+        closed_by(self.media.as_mut()?.video.on_unit(now, layer, unit, peer, out))
+    }
+
+    /// Takes the next live unit of sound.
+    pub fn on_audio(&mut self, unit: &AccessUnit, out: &mut Outbox) -> Option<Event> {
+        if self.is_paused {
+            return None;
+        }
+        let peer = self.transport.peer()?;
+        let audio = self.media.as_mut()?.audio.as_mut()?;
+        closed_by(audio.on_unit(unit, peer, out))
+    }
+
+    /// What the viewer wants to see from now on.
+    pub fn set_wish(&mut self, wish: Wish) {
+        self.wish = wish;
+    }
+
+    /// Stops or goes on; going on needs [`Self::begin`].
+    pub fn set_paused(&mut self, is_paused: bool) {
+        self.is_paused = is_paused;
+        if is_paused && let Some(media) = &mut self.media {
+            media.video.pause();
         }
     }
 
-    fn send_burst(&mut self, now: Instant, out: &mut Outbox) -> Option<Event> {
-        loop {
-            let Sender::Burst { queue, sent_until, .. } = &mut self.sender else { return None };
-            // Time that passed unused is not made up for by a larger burst.
-            *sent_until = (*sent_until).max(now.checked_sub(BURST_TICK).unwrap_or(now));
-            if *sent_until > now {
-                return None;
-            }
-            let Some((unit, timestamp)) = queue.pop_front() else {
-                self.sender = Sender::Live;
-                return None;
-            };
-            let nanos = unit.len_bytes() as u64 * 1_000_000_000 / BURST_BYTES_PER_SEC;
-            *sent_until += Duration::from_nanos(nanos);
-            if let Some(event) = self.send_unit(&unit, timestamp, out) {
-                return Some(event);
-            }
-        }
+    /// Whether the viewer asked for a pause.
+    pub fn is_paused(&self) -> bool {
+        self.is_paused
     }
 
-    fn send_unit(&mut self, unit: &AccessUnit, timestamp: u32, out: &mut Outbox) -> Option<Event> {
-        let (peer, srtp) = (self.peer?, self.srtp.as_mut()?);
-        let last = unit.payloads.len().saturating_sub(1);
-        for (index, payload) in unit.payloads.iter().enumerate() {
-            let sealed = out.push(peer, |buffer| {
-                srtp.rtp.seal(
-                    self.parameters.payload_type,
-                    index == last,
-                    timestamp,
-                    payload,
-                    buffer,
-                )
-            });
-            match sealed {
-                Ok(()) => {}
-                Err(SrtpError::KeyExhausted | SrtpError::Cipher) | Err(_) => {
-                    return Some(Event::Closed(CloseReason::SrtpFailed));
-                }
-            }
+    /// The layer to send, of those there are now, best first; the video goes over to it by itself, with
+    /// its next unit. `None` when there is none.
+    pub fn choose_layer(&mut self, now: Instant, layers: &[LayerInfo]) -> Option<usize> {
+        let sent = self.layers().map(|(layer, _)| layer);
+        let sent_bps = layers.iter().find(|layer| Some(layer.index) == sent);
+        let sent_bps = if self.is_paused { 0 } else { sent_bps.map_or(0, |l| l.bitrate_bps) };
+        let ceiling_bps = self.path.ceiling_bps(now, sent_bps);
+        let chosen = layer_choice::choose(layers, &self.wish, ceiling_bps)?;
+        if let Some(media) = &mut self.media {
+            media.video.switch_to(chosen);
         }
-        None
+        Some(chosen)
     }
 
-    /// Lets time pass: handshake retransmissions, the first burst's pace, time-outs.
+    /// Lets time pass: handshake retransmissions, the pace of a burst, time-outs.
     pub fn on_timer(&mut self, now: Instant, out: &mut Outbox) -> Option<Event> {
-        if !self.is_connected && now >= self.created_at + CONNECT_TIMEOUT {
-            return Some(Event::Closed(CloseReason::NeverConnected));
+        if let Some(event) = self.transport.on_timer(now, out) {
+            return self.on_transport(now, event);
         }
-        if now >= self.last_consent + CONSENT_TIMEOUT {
-            return Some(Event::Closed(CloseReason::ConsentLost));
-        }
-        if self.dtls.next_timeout().is_some_and(|at| at <= now) {
-            if self.dtls.on_timer(now).is_err() {
-                return Some(Event::Closed(CloseReason::DtlsFailed));
-            }
-            if let Some(event) = self.poll_dtls(out) {
-                return Some(event);
-            }
-        }
-        self.send_burst(now, out)
+        let peer = self.transport.peer()?;
+        closed_by(self.media.as_mut()?.video.send_burst(now, peer, out))
     }
 
     /// When [`Self::on_timer`] is wanted next, at the latest.
     pub fn next_timeout(&self) -> Instant {
-        let liveness = if self.is_connected {
-            self.last_consent + CONSENT_TIMEOUT
-        } else {
-            (self.created_at + CONNECT_TIMEOUT).min(self.last_consent + CONSENT_TIMEOUT)
-        };
-        let burst = match &self.sender {
-            Sender::Burst { sent_until, .. } => Some(*sent_until),
-            _ => None,
-        };
-        [burst, self.dtls.next_timeout()].into_iter().flatten().fold(liveness, Instant::min)
+        let burst = self.media.as_ref().and_then(|media| media.video.next_timeout());
+        burst.into_iter().fold(self.transport.next_timeout(), Instant::min)
+    }
+
+    /// Whether [`Self::next_timeout`] may be less than a second away.
+    pub fn is_restless(&self) -> bool {
+        match &self.media {
+            Some(media) => media.video.next_timeout().is_some(),
+            None => true,
+        }
+    }
+
+    /// Sends the reports of a second.
+    pub fn send_reports(&mut self, now: Instant, out: &mut Outbox) -> Option<Event> {
+        let peer = self.transport.peer()?;
+        let media = self.media.as_mut()?;
+        let mut compound = Vec::with_capacity(128);
+        let audio = media.audio.as_ref().and_then(|audio| audio.report(now));
+        for info in [media.video.report(now), audio].into_iter().flatten() {
+            rtcp::write_sender_report(&info, &[], &mut compound);
+            rtcp::write_cname(info.ssrc, CNAME, &mut compound);
+        }
+        if compound.is_empty() {
+            return None;
+        }
+        if let Some((receiver, last_reference, at)) = self.reference.take() {
+            let ssrc = media.video.ssrc();
+            let delay = now.saturating_duration_since(at);
+            rtcp::write_delay_since_reference(ssrc, receiver, last_reference, delay, &mut compound);
+        }
+        closed_by(out.push(peer, |buffer| media.rtcp_sender.seal(&compound, buffer)))
+    }
+
+    /// What the video's sender has done.
+    pub fn counters(&self) -> Counters {
+        self.media.as_ref().map(|media| media.video.counters()).unwrap_or_default()
+    }
+
+    /// What the viewer's reports say of its path.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// From the last report that could tell.
+    pub fn round_trip(&self) -> Option<Duration> {
+        self.round_trip
     }
 
     /// Says goodbye to the peer (DTLS close_notify).
     pub fn close(&mut self, out: &mut Outbox) {
-        self.dtls.close();
-        // Events no longer matter: the session is being dropped.
-        let _ = self.poll_dtls(out);
+        self.transport.close(out);
     }
+}
+
+fn closed_by(sent: Result<(), SrtpError>) -> Option<Event> {
+    sent.err().map(|_| Event::Closed(CloseReason::SrtpFailed))
 }
 
 #[cfg(test)]
-mod tests {
-    use dimpl::{Dtls, DtlsCertificate, Output, SrtpProfile};
-
-    use super::*;
-    use crate::sansio::srtp::{Profile, RtpPacket, RtpReceiver};
-
-    const SERVER_UFRAG: &str = "serverfr";
-    const SERVER_PWD: &str = "server-password-24-chars";
-
-    /// A browser in memory: ICE checks, DTLS client, SRTP receiver.
-    struct Player {
-        address: SocketAddr,
-        dtls: Dtls,
-        keys: Option<(Profile, Vec<u8>)>,
-        received: Vec<RtpPacket>,
-        checks_answered: u32,
-        closed: bool,
-    }
-
-    impl Player {
-        fn new(certificate: DtlsCertificate, now: Instant) -> Self {
-            let mut dtls = Dtls::new_12(Arc::new(dimpl::Config::default()), certificate, now);
-            dtls.set_active(true);
-            Self {
-                address: "127.0.0.1:4000".parse().unwrap(),
-                dtls,
-                keys: None,
-                received: Vec::new(),
-                checks_answered: 0,
-                closed: false,
-            }
-        }
-
-        fn check(&self, password: &str) -> Vec<u8> {
-            let mut datagram = Vec::new();
-            let key = IntegrityKey::new(password);
-            let username = format!("{SERVER_UFRAG}:peer");
-            stun::write_binding_request(&username, [9; 12], &key, &mut datagram);
-            datagram
-        }
-
-        fn take(&mut self, now: Instant, datagram: &[u8]) {
-            match datagram[0] {
-                0..=3 => self.checks_answered += 1,
-                20..=63 => {
-                    self.dtls.handle_timeout(now).unwrap();
-                    self.dtls.handle_packet(datagram).unwrap();
-                }
-                _ => {
-                    let (profile, exported) = self.keys.as_ref().expect("media after keys");
-                    let keys = MasterKeys::split(*profile, exported).unwrap();
-                    self.received.push(RtpReceiver::new(&keys).open(datagram));
-                }
-            }
-        }
-
-        fn poll(&mut self) -> Vec<Vec<u8>> {
-            let mut buffer = vec![0; 4096];
-            let mut datagrams = Vec::new();
-            loop {
-                match self.dtls.poll_output(&mut buffer) {
-                    Output::Packet(datagram) => datagrams.push(datagram.to_vec()),
-                    Output::Timeout(_) => return datagrams,
-                    Output::KeyingMaterial(material, SrtpProfile::AEAD_AES_256_GCM) => {
-                        self.keys = Some((Profile::Aes256Gcm, material.to_vec()));
-                    }
-                    Output::CloseNotify => self.closed = true,
-                    _ => {}
-                }
-            }
-        }
-    }
-
-    struct Link {
-        session: WhepSession,
-        player: Player,
-        now: Instant,
-        outbox: Outbox,
-        events: Vec<Event>,
-        /// Every how many datagrams one is lost; 0 is never.
-        lose_every: usize,
-        carried: usize,
-    }
-
-    impl Link {
-        fn new(lose_every: usize) -> Self {
-            Self::with_fingerprint(lose_every, None)
-        }
-
-        fn with_fingerprint(lose_every: usize, fingerprint: Option<[u8; 32]>) -> Self {
-            let now = Instant::now();
-            let certificate = dimpl::certificate::generate_self_signed_certificate().unwrap();
-            let parameters = SessionParameters {
-                local_ufrag: SERVER_UFRAG.into(),
-                local_pwd: SERVER_PWD.into(),
-                remote_ufrag: "peer".into(),
-                remote_fingerprint: fingerprint
-                    .unwrap_or_else(|| certificate.fingerprint().try_into().unwrap()),
-                payload_type: 102,
-                ssrc: 0xfeed,
-                timestamp_offset: u32::MAX - 1000,
-            };
-            let session = WhepSession::new(parameters, &Identity::generate().unwrap(), now);
-            let player = Player::new(certificate, now);
-            Self {
-                session,
-                player,
-                now,
-                outbox: Outbox::default(),
-                events: vec![],
-                lose_every,
-                carried: 0,
-            }
-        }
-
-        fn is_lost(&mut self) -> bool {
-            self.carried += 1;
-            self.lose_every != 0 && self.carried.is_multiple_of(self.lose_every)
-        }
-
-        fn deliver(&mut self) {
-            let datagrams: Vec<_> = self.outbox.datagrams().map(|(_, d)| d.to_vec()).collect();
-            self.outbox.clear();
-            for datagram in datagrams {
-                if !self.is_lost() {
-                    self.player.take(self.now, &datagram);
-                }
-            }
-        }
-
-        fn send(&mut self, mut datagram: Vec<u8>) {
-            if !self.is_lost() {
-                let from = self.player.address;
-                let event =
-                    self.session.on_datagram(self.now, from, &mut datagram, &mut self.outbox);
-                self.events.extend(event);
-            }
-        }
-
-        /// Lets 50 ms pass on both sides.
-        fn step(&mut self) {
-            self.now += Duration::from_millis(50);
-            let event = self.session.on_timer(self.now, &mut self.outbox);
-            self.events.extend(event);
-            self.deliver();
-            self.player.dtls.handle_timeout(self.now).unwrap();
-            for datagram in self.player.poll() {
-                self.send(datagram);
-                self.deliver();
-            }
-        }
-
-        fn connect(&mut self) {
-            for _ in 0..300 {
-                if self.player.checks_answered == 0 {
-                    let check = self.player.check(SERVER_PWD);
-                    self.send(check);
-                }
-                self.deliver();
-                self.step();
-                if !self.events.is_empty() {
-                    break;
-                }
-            }
-            // The server's last flight may still be on its way to the player.
-            for _ in 0..100 {
-                if self.player.keys.is_none() {
-                    self.step();
-                }
-            }
-        }
-
-        fn publish(&mut self, unit: &Arc<AccessUnit>) {
-            let event = self.session.on_unit(self.now, unit, &mut self.outbox);
-            self.events.extend(event);
-            self.deliver();
-        }
-    }
-
-    fn unit(time_90k: u64, is_key: bool) -> Arc<AccessUnit> {
-        let payloads = vec![vec![0x67, 1].into(), vec![0x65; 40].into()];
-        Arc::new(AccessUnit { time: time_90k, is_key, payloads, arrived_at: Instant::now() })
-    }
-
-    #[test]
-    fn a_player_connects_and_the_gop_comes_first_with_squeezed_timestamps() {
-        let mut link = Link::new(0);
-        link.connect();
-        assert_eq!(link.events, [Event::Connected]);
-        let gop: Vec<_> = (0..4).map(|n| unit(90_000 + n * 3_000, n == 0)).collect();
-        link.session.start(link.now, &gop);
-        link.publish(&unit(102_000, false));
-        for _ in 0..5 {
-            link.step();
-        }
-        link.publish(&unit(105_000, false));
-
-        let received = &link.player.received;
-        assert_eq!(received.len(), 6 * 2);
-        let timestamps: Vec<u32> = received
-            .iter()
-            .step_by(2)
-            .map(|packet| packet.timestamp.wrapping_sub(u32::MAX - 1000))
-            .collect();
-        assert_eq!(timestamps, [99_000 - 270, 99_000 - 180, 99_000 - 90, 99_000, 102_000, 105_000]);
-        for (n, packet) in received.iter().enumerate() {
-            assert_eq!((packet.payload_type, packet.ssrc), (102, 0xfeed));
-            assert_eq!(packet.marker, n % 2 == 1, "the marker bit ends each access unit");
-            assert_eq!(packet.sequence_number, n as u16, "sequence numbers have no gap");
-        }
-        assert_eq!(received[1].payload, vec![0x65; 40]);
-    }
-
-    #[test]
-    fn a_player_connects_over_a_link_that_loses_every_fourth_datagram() {
-        let mut link = Link::new(4);
-        link.connect();
-        assert_eq!(link.events, [Event::Connected]);
-        assert!(link.player.keys.is_some());
-    }
-
-    #[test]
-    fn nothing_is_sent_before_a_key_frame() {
-        let mut link = Link::new(0);
-        link.connect();
-        link.session.start(link.now, &[]);
-        link.publish(&unit(0, false));
-        assert!(link.player.received.is_empty());
-        link.publish(&unit(3_000, true));
-        assert_eq!(link.player.received.len(), 2);
-    }
-
-    #[test]
-    fn after_skipped_units_a_viewer_goes_on_at_the_next_key_frame() {
-        let mut link = Link::new(0);
-        link.connect();
-        link.session.start(link.now, &[unit(0, true)]);
-        for _ in 0..3 {
-            link.step();
-        }
-        assert_eq!(link.player.received.len(), 2);
-        link.session.restart_at_key();
-        link.publish(&unit(3_000, false));
-        assert_eq!(link.player.received.len(), 2);
-        link.publish(&unit(6_000, true));
-        assert_eq!(link.player.received.len(), 4);
-    }
-
-    #[test]
-    fn a_long_gop_is_replayed_whole() {
-        let mut link = Link::new(0);
-        link.connect();
-        let gop: Vec<_> = (0..2_000).map(|n| unit(n * 3_000, n == 0)).collect();
-        link.session.start(link.now, &gop);
-        link.publish(&unit(2_000 * 3_000, false));
-        for _ in 0..40 {
-            link.step();
-        }
-        assert_eq!(link.player.received.len(), 2_001 * 2);
-    }
-
-    #[test]
-    fn a_check_with_a_wrong_password_is_not_answered() {
-        let mut link = Link::new(0);
-        let check = link.player.check("a wrong password, 24 long");
-        link.send(check);
-        assert!(link.outbox.is_empty());
-        assert_eq!(link.session.peer(), None);
-    }
-
-    #[test]
-    fn a_certificate_that_is_not_the_offers_ends_the_session() {
-        let mut link = Link::with_fingerprint(0, Some([0; 32]));
-        link.connect();
-        assert_eq!(link.events, [Event::Closed(CloseReason::FingerprintMismatch)]);
-    }
-
-    #[test]
-    fn a_peer_that_never_comes_and_one_that_goes_silent_are_closed() {
-        let mut link = Link::new(0);
-        link.now += CONNECT_TIMEOUT;
-        link.step();
-        assert_eq!(link.events, [Event::Closed(CloseReason::NeverConnected)]);
-
-        let mut link = Link::new(0);
-        link.connect();
-        link.now += CONSENT_TIMEOUT;
-        link.step();
-        assert_eq!(link.events.last(), Some(&Event::Closed(CloseReason::ConsentLost)));
-    }
-
-    #[test]
-    fn datagrams_from_an_unchecked_address_are_ignored() {
-        let mut link = Link::new(0);
-        link.connect();
-        let stranger = "127.0.0.1:9".parse().unwrap();
-        for first in [22, 128] {
-            let mut datagram = vec![first; 60];
-            let event =
-                link.session.on_datagram(link.now, stranger, &mut datagram, &mut link.outbox);
-            assert_eq!(event, None);
-        }
-        assert!(link.outbox.is_empty());
-    }
-
-    #[test]
-    fn closing_tells_the_player() {
-        let mut link = Link::new(0);
-        link.connect();
-        link.session.close(&mut link.outbox);
-        link.deliver();
-        link.player.poll();
-        assert!(link.player.closed);
-    }
-}
+mod tests;

@@ -4,6 +4,10 @@
 
 mod rtsp_server;
 
+mod sources;
+mod whep_origin;
+mod whep_source;
+
 use std::{
     net::{IpAddr, Ipv4Addr, SocketAddr},
     time::Duration,
@@ -26,6 +30,7 @@ async fn start(source: &str) -> Live {
     let config = LiveConfig {
         udp_addr: SocketAddr::from(([127, 0, 0, 1], 0)),
         announced: Vec::new(),
+        limits: Default::default(),
         cameras: vec![CameraConfig::new(
             "door".parse().unwrap(),
             "Door".into(),

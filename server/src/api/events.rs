@@ -49,7 +49,7 @@ pub(crate) async fn open(
     let wanted = if body.is_empty() {
         Kind::ALL.to_vec()
     } else {
-        let names: Vec<String> = session::read_json(&headers, &body)?;
+        let names: Vec<String> = session::read_any_json(&headers, &body)?;
         let kind = |name: &String| {
             Kind::of_name(name).ok_or_else(|| {
                 let all = Kind::ALL.map(Kind::name).join(", ");

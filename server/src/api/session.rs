@@ -18,6 +18,7 @@ use media::{
     sansio::sdp::OfferError,
 };
 use serde::de::DeserializeOwned;
+use serde_json::{Map, Value};
 
 use crate::error::Problem;
 
@@ -57,15 +58,32 @@ pub(crate) fn read(body: Result<Bytes, BytesRejection>) -> Result<Bytes, Problem
     body.map_err(|refused| Problem::new(refused.status(), "the body is too large or was cut off"))
 }
 
+/// The JSON object in a request's body.
 pub(crate) fn read_json<T: DeserializeOwned>(
+    headers: &HeaderMap,
+    body: &[u8],
+) -> Result<T, Problem> {
+    // Serde would take a list for a structure, its items for the fields.
+    let object: Map<String, Value> = read_any_json(headers, body)?;
+    T::deserialize(Value::Object(object)).map_err(not_expected)
+}
+
+/// The JSON in a request's body, which may be a list.
+pub(crate) fn read_any_json<T: DeserializeOwned>(
     headers: &HeaderMap,
     body: &[u8],
 ) -> Result<T, Problem> {
     if content_type(headers).as_deref() != Some("application/json") {
         return Err(unsupported("application/json"));
     }
-    serde_json::from_slice(body)
-        .map_err(|error| Problem::bad_request(format!("the body is not what is expected: {error}")))
+    serde_json::from_slice(body).map_err(not_expected)
+}
+
+/// Says what is wrong without the value, which may be a camera's URL.
+fn not_expected(error: serde_json::Error) -> Problem {
+    let text = error.to_string();
+    let reason = crate::config::without_value(&text);
+    Problem::bad_request(format!("the body is not what is expected: {reason}"))
 }
 
 /// The offer in a request's body.
@@ -210,7 +228,10 @@ pub(crate) fn create_problem(error: CreateError) -> Problem {
             Problem::bad_request(text)
         }
         // Understood, and of no use here.
-        CreateError::Offer(_) => Problem::new(StatusCode::UNPROCESSABLE_ENTITY, text),
+        CreateError::Publish(error) if error.is_malformed() => Problem::bad_request(text),
+        CreateError::Offer(_) | CreateError::Publish(_) => {
+            Problem::new(StatusCode::UNPROCESSABLE_ENTITY, text)
+        }
         CreateError::NotPublishable => Problem::new(StatusCode::CONFLICT, text),
         CreateError::AlreadyPublished => {
             Problem::new(StatusCode::CONFLICT, text).retry_after_secs(5)
@@ -257,6 +278,22 @@ mod tests {
         check(&["W/\"abc\", \"def\"", "\"ghi\""], Some(&["def", "ghi"]));
         check(&[""], Some(&[""]));
         check(&["\"\""], Some(&[""]));
+    }
+
+    #[test]
+    fn line_3_a_counter_offer_is_406_with_a_location_and_says_how_long_it_stands() {
+        let offer = Created {
+            sdp: "v=0\r\n".into(),
+            counter_offer: Some(Duration::from_secs(30)),
+            secret: SessionSecret::from("abc".to_owned()),
+            etag: "e".into(),
+        };
+        let response = created(offer, "/whep/door/abc", "", []).unwrap();
+        assert_eq!(response.status(), 406);
+        let text = |name| response.headers()[name].to_str().unwrap().to_owned();
+        assert_eq!(text("content-type"), "application/sdp");
+        assert_eq!((text("location"), text("etag")), ("/whep/door/abc".into(), "\"e\"".into()));
+        assert!(text("valid-until").ends_with(" GMT"));
     }
 
     #[test]

@@ -2,7 +2,12 @@
 
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
+mod cameras;
+mod cross_origin;
+mod fixture;
 mod router;
+
+mod signalling;
 
 use std::{
     path::Path,

@@ -1,0 +1,215 @@
+// One Chromium, one viewer at a time, the servers taking turns:
+//
+//   node browser.mjs first-frame|glass-to-glass <runs> <file.json> NAME=WHEP_URL…
+//
+// Prints a Markdown table and writes every run into the file. `cargo xtask bench live --browser` starts
+// the servers and the camera.
+//
+// first-frame: from the offer to the first frame shown, at a random moment of the camera's GOP, and
+// freezes in the 5 s after. glass-to-glass: the camera's picture tells when it was taken (`TimeCode` in
+// end2end/rtsp_server.py); each frame shown is compared with the clock of the same machine.
+
+import { writeFileSync } from "node:fs";
+import { createRequire } from "node:module";
+import { setTimeout as sleep } from "node:timers/promises";
+
+const { chromium } = createRequire(new URL("../end2end/package.json", import.meta.url))(
+  "@playwright/test",
+);
+
+const WATCH_MS = 5_000;
+const GOP_MS = 5_000;
+const SETTLE_MS = 3_000;
+const RUN_TIMEOUT_MS = 60_000;
+
+const [what, runsText, file, ...servers] = process.argv.slice(2);
+const runs = Number(runsText);
+if (!["first-frame", "glass-to-glass"].includes(what) || !(runs > 0) || servers.length === 0) {
+  console.error("usage: node browser.mjs first-frame|glass-to-glass <runs> <file.json> NAME=WHEP_URL…");
+  process.exit(2);
+}
+
+/** The least a player can be; runs in the page. */
+async function watch({ whep, watchMs, settleMs }) {
+  const CODE = { blocks: 52, blockPx: 16, bits: 48 };
+  const video = Object.assign(document.createElement("video"), {
+    muted: true,
+    autoplay: true,
+    playsInline: true,
+  });
+  document.body.replaceChildren(video);
+  const canvas = new OffscreenCanvas(CODE.blocks * CODE.blockPx, 1);
+  const pixels = canvas.getContext("2d", { willReadFrequently: true });
+
+  /** Milliseconds since 1970 that the picture tells, or null when it tells none. */
+  function timeInPicture() {
+    const { width } = canvas;
+    pixels.drawImage(video, 0, CODE.blockPx, width, 1, 0, 0, width, 1);
+    const { data } = pixels.getImageData(0, 0, width, 1);
+    const lit = Array.from({ length: CODE.blocks }, (_, block) => {
+      const at = (block * CODE.blockPx + CODE.blockPx / 2) * 4;
+      return data[at] + data[at + 1] + data[at + 2] > 384;
+    });
+    const bits = lit.slice(2, 2 + CODE.bits);
+    const odd = bits.filter(Boolean).length % 2 === 1;
+    if (!lit[0] || lit[1] || !lit[CODE.blocks - 1] || lit[CODE.blocks - 2] !== odd) return null;
+    return bits.reduce((value, bit) => value * 2 + Number(bit), 0);
+  }
+
+  const peer = new RTCPeerConnection();
+  const transceiver = peer.addTransceiver("video", { direction: "recvonly" });
+  peer.ontrack = ({ track }) => (video.srcObject = new MediaStream([track]));
+  await peer.setLocalDescription(await peer.createOffer());
+
+  // Both clocks of the page, brought together once: performance.now() does not follow a clock that is set.
+  const origin = Date.now() - performance.now();
+  const latencies = [];
+  let unread = 0;
+  const posted = performance.now();
+  let settled = Infinity;
+  const firstFrame = new Promise((resolve) => {
+    const onFrame = (_now, { expectedDisplayTime }) => {
+      if (settled === Infinity) {
+        const at = performance.now();
+        settled = at + settleMs;
+        resolve(at - posted);
+      } else if (performance.now() >= settled) {
+        const taken = timeInPicture();
+        if (taken === null) unread += 1;
+        else latencies.push(origin + expectedDisplayTime - taken);
+      }
+      video.requestVideoFrameCallback(onFrame);
+    };
+    video.requestVideoFrameCallback(onFrame);
+  });
+
+  const response = await fetch(whep, {
+    method: "POST",
+    headers: { "Content-Type": "application/sdp" },
+    body: peer.localDescription.sdp,
+  });
+  if (response.status !== 201) throw new Error(`${response.status} ${await response.text()}`);
+  await peer.setRemoteDescription({ type: "answer", sdp: await response.text() });
+  const timeout = new Promise((_, reject) =>
+    setTimeout(() => reject(new Error("no frame in 20 s")), 20_000),
+  );
+  const firstFrameMs = await Promise.race([firstFrame, timeout]);
+  await new Promise((resolve) => setTimeout(resolve, settleMs + watchMs));
+
+  const stats = [...(await transceiver.receiver.getStats()).values()];
+  const inbound = stats.find((entry) => entry.type === "inbound-rtp");
+  const transport = stats.find((entry) => entry.type === "transport");
+  const location = response.headers.get("Location");
+  if (location) await fetch(new URL(location, whep), { method: "DELETE" });
+  peer.close();
+  video.remove();
+  return {
+    firstFrameMs,
+    latencies,
+    unread,
+    freezes: inbound.freezeCount,
+    framesDecoded: inbound.framesDecoded,
+    framesDropped: inbound.framesDropped,
+    keyFramesDecoded: inbound.keyFramesDecoded,
+    packetsLost: inbound.packetsLost,
+    jitterBufferMs: (inbound.jitterBufferDelay / inbound.jitterBufferEmittedCount) * 1000,
+    srtpCipher: transport?.srtpCipher,
+  };
+}
+
+function percentile(values, percent) {
+  const sorted = [...values].sort((a, b) => a - b);
+  return sorted[Math.max(1, Math.ceil((percent / 100) * sorted.length)) - 1];
+}
+
+const told = ({ firstFrameMs, freezes, latencies, unread }) =>
+  `first frame ${ms(firstFrameMs)} ms, ${freezes} freezes` +
+  (latencies.length > 0 ? `, latency ${ms(percentile(latencies, 50))} ms, ${unread} unread` : "");
+const ms = (value) => (value === undefined ? "–" : value.toFixed(0));
+const sum = (values) => values.reduce((a, b) => a + b, 0);
+
+const browser = await chromium.launch({
+  executablePath: process.env.DAMWALL_TEST_CHROMIUM ?? "/usr/bin/chromium",
+  args: [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--autoplay-policy=no-user-gesture-required",
+  ],
+});
+const found = Object.fromEntries(servers.map((server) => [server.split("=")[0], []]));
+try {
+  const pages = [];
+  for (const server of servers) {
+    const whep = server.slice(server.indexOf("=") + 1);
+    const page = await (await browser.newContext()).newPage();
+    page.on("pageerror", (error) => console.error(`  ${server}: ${error}`));
+    // A page of the server's own origin, so that neither CORS nor a policy of its pages is in the way.
+    const address = new URL("/bench.html", whep).href;
+    await page.route(address, (route) =>
+      route.fulfill({ contentType: "text/html", body: "<!doctype html><body></body>" }),
+    );
+    await page.goto(address);
+    pages.push({ name: server.split("=")[0], whep, page });
+  }
+  // The first run warms the browser up and is not counted; a camera may not be live yet either.
+  for (let run = 0; run <= runs; run += 1) {
+    for (const { name, whep, page } of pages) {
+      await sleep(Math.random() * GOP_MS);
+      const settleMs = what === "glass-to-glass" ? SETTLE_MS : 0;
+      await page.bringToFront();
+      const outcome = await Promise.race([
+        page.evaluate(watch, { whep, watchMs: WATCH_MS, settleMs }),
+        sleep(RUN_TIMEOUT_MS).then(() => ({ failed: "the page hangs" })),
+      ]).catch((error) => ({ failed: error.message.split("\n")[0] }));
+      console.error(`  ${name} ${run}: ${outcome.failed ?? told(outcome)}`);
+      if (outcome.failed) await page.reload();
+      if (run > 0) found[name].push(outcome);
+    }
+  }
+} finally {
+  await browser.close();
+}
+writeFileSync(file, JSON.stringify(found, null, 1));
+
+/** Every server with the runs that came to an end, and how many there were. */
+const ended = Object.entries(found).map(([name, outcomes]) => {
+  const good = outcomes.filter((outcome) => !outcome.failed);
+  const failed = outcomes.length - good.length;
+  return [name, good, failed > 0 ? `${outcomes.length} (${failed} failed)` : `${outcomes.length}`];
+});
+
+if (what === "first-frame") {
+  console.log(
+    "| server | runs | first frame ms p50 / p95 / max | runs with a freeze in 5 s | freezes | SRTP |\n" +
+      "|---|---|---|---|---|---|",
+  );
+  for (const [name, outcomes, count] of ended) {
+    const times = outcomes.map((outcome) => outcome.firstFrameMs);
+    const freezes = outcomes.map((outcome) => outcome.freezes);
+    console.log(
+      `| ${name} | ${count} | ${ms(percentile(times, 50))} / ${ms(percentile(times, 95))} ` +
+        `/ ${ms(Math.max(...times))} | ${freezes.filter(Boolean).length} | ${sum(freezes)} ` +
+        `| ${outcomes[0]?.srtpCipher} |`,
+    );
+  }
+} else {
+  console.log(
+    "| server | runs | frames | glass to glass ms p50 / p95 | of it Chromium's jitter buffer ms | freezes " +
+      "| code unreadable |\n|---|---|---|---|---|---|---|",
+  );
+  for (const [name, outcomes, count] of ended) {
+    const all = outcomes.flatMap((outcome) => outcome.latencies);
+    const buffer = outcomes.map((outcome) => outcome.jitterBufferMs);
+    console.log(
+      `| ${name} | ${count} | ${all.length} | ${ms(percentile(all, 50))} / ` +
+        `${ms(percentile(all, 95))} | ${ms(percentile(buffer, 50))} ` +
+        `| ${sum(outcomes.map((outcome) => outcome.freezes))} ` +
+        `| ${sum(outcomes.map((outcome) => outcome.unread))} |`,
+    );
+  }
+}

@@ -1,0 +1,355 @@
+//! Our side of a WHEP session, written: the answer to an offer, or an offer of ours.
+//!
+//! Must not: read descriptions or keep state.
+
+use std::{fmt::Write as _, net::SocketAddr};
+
+use super::{Description, OfferError, Payload, Section};
+use crate::sansio::{
+    format::{Codec, Format},
+    rtp::uri,
+};
+
+/// What our side of a session is.
+#[derive(Debug, Clone)]
+pub struct Local<'a> {
+    /// ICE user fragment, also the key by which datagrams find the session.
+    pub ice_ufrag: &'a str,
+    /// ICE password.
+    pub ice_pwd: &'a str,
+    /// SHA-256 of our certificate, `AB:CD:…`.
+    pub fingerprint: &'a str,
+    /// SSRCs to send with.
+    pub ssrcs: Ssrcs,
+    /// Addresses of the one UDP port, best first.
+    pub candidates: &'a [SocketAddr],
+}
+
+/// SSRCs of a session.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Ssrcs {
+    /// Video.
+    pub video: u32,
+    /// Retransmitted video.
+    pub rtx: u32,
+    /// Sound.
+    pub audio: u32,
+}
+
+/// What was settled for one track.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Agreed {
+    /// Tag of the section.
+    pub mid: String,
+    /// The codec.
+    pub codec: Codec,
+    /// RTP payload type.
+    pub payload_type: u8,
+    /// Payload type of retransmissions.
+    pub rtx: Option<u8>,
+    /// Whether the player reports what it can receive (REMB).
+    pub has_remb: bool,
+    /// Identifiers of header extensions.
+    pub extensions: ExtensionIds,
+}
+
+/// Identifiers of header extensions that were agreed on.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct ExtensionIds {
+    /// RFC 8843 §15.
+    pub mid: Option<u8>,
+    /// abs-send-time.
+    pub abs_send_time: Option<u8>,
+    /// playout-delay.
+    pub playout_delay: Option<u8>,
+    /// abs-capture-time.
+    pub abs_capture_time: Option<u8>,
+}
+
+/// The description we send, and what it settles.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Settled {
+    /// SDP, CRLF lines.
+    pub sdp: String,
+    /// Video.
+    pub video: Agreed,
+    /// Sound, if both sides have it.
+    pub audio: Option<Agreed>,
+}
+
+/// The camera's tracks as a session may send them.
+#[derive(Debug, Clone, Copy)]
+pub struct Offered<'a> {
+    /// Formats of the layers, best first.
+    pub video: &'a [&'a Format],
+    /// Format of the sound.
+    pub audio: Option<&'a Format>,
+}
+
+impl Description {
+    /// Answers this offer: `sendonly` on what both sides have; every other section is refused.
+    ///
+    /// # Errors
+    /// [`OfferError::NoCodec`].
+    pub fn answer(&self, local: &Local<'_>, offered: Offered<'_>) -> Result<Settled, OfferError> {
+        let (video_section, audio_section) =
+            (&self.sections[self.video], self.audio.map(|audio| &self.sections[audio]));
+        let video = choose_video(video_section, offered.video).ok_or_else(|| no_codec(offered))?;
+        let audio = offered
+            .audio
+            .zip(audio_section)
+            .and_then(|(format, section)| Some((section, section.sendable(format.codec).next()?)));
+
+        let mut sdp = String::with_capacity(3072);
+        let mid = &video_section.mid;
+        let mids = match audio {
+            // BUNDLE keeps the order of the offer.
+            Some((section, _)) if self.audio < Some(self.video) => format!("{} {mid}", section.mid),
+            Some((section, _)) => format!("{mid} {}", section.mid),
+            None => mid.clone(),
+        };
+        write_session(&mut sdp, local, &mids);
+        let mut is_first = true;
+        for (index, section) in self.sections.iter().enumerate() {
+            let (payload, ssrc, kind) = match audio {
+                _ if index == self.video => (video, local.ssrcs.video, "video"),
+                Some((_, payload)) if Some(index) == self.audio => {
+                    (payload, local.ssrcs.audio, "audio")
+                }
+                _ => {
+                    write_refused(&mut sdp, section);
+                    continue;
+                }
+            };
+            write_section(&mut sdp, section, payload, local, (kind, ssrc), "passive");
+            if std::mem::take(&mut is_first) {
+                sdp.push_str(&candidate_lines(local));
+            }
+        }
+        Ok(Settled {
+            sdp,
+            video: agreed(video_section, video),
+            audio: audio.map(|(section, payload)| agreed(section, payload)),
+        })
+    }
+}
+
+fn no_codec(offered: Offered<'_>) -> OfferError {
+    let mut names: Vec<_> = offered.video.iter().map(|f| f.codec.encoding_name()).collect();
+    names.dedup();
+    OfferError::NoCodec(names.join(" or "))
+}
+
+/// An offer of ours for a player whose own could not be answered: every codec of the camera, and what
+/// players are known to have besides.
+pub fn offer(local: &Local<'_>, offered: Offered<'_>) -> Settled {
+    let section = |format: &Format, media: &str, mid: &str, payload_type: u8| {
+        let is_video = !format.codec.is_audio();
+        let fmtp = match (format.codec, format.h264_profile) {
+            (Codec::H264, profile) => {
+                let [idc, constraints] = profile.unwrap_or([0x42, 0xe0]);
+                format!(
+                    "level-asymmetry-allowed=1;packetization-mode=1;profile-level-id={idc:02x}{constraints:02x}1f"
+                )
+            }
+            _ => String::new(),
+        };
+        let feedback = match is_video {
+            true => ["goog-remb", "ccm fir", "nack", "nack pli"].map(str::to_owned).to_vec(),
+            false => Vec::new(),
+        };
+        let payload = Payload {
+            payload_type,
+            codec: format.codec,
+            fmtp,
+            rtx: is_video.then_some(payload_type + 1),
+            feedback,
+        };
+        let mut extensions = vec![(1, uri::MID.to_owned()), (2, uri::ABS_SEND_TIME.to_owned())];
+        if is_video {
+            extensions.push((3, uri::PLAYOUT_DELAY.to_owned()));
+            extensions.push((4, uri::ABS_CAPTURE_TIME.to_owned()));
+        }
+        Section {
+            media: media.to_owned(),
+            proto: "UDP/TLS/RTP/SAVPF".to_owned(),
+            formats: String::new(),
+            mid: mid.to_owned(),
+            payloads: vec![payload],
+            extensions,
+            measures_round_trip: true,
+        }
+    };
+    let fallback =
+        Format { codec: Codec::H264, rid: String::new(), video: None, h264_profile: None };
+    let video = section(offered.video.first().copied().unwrap_or(&fallback), "video", "0", 96);
+    let audio = offered.audio.map(|format| section(format, "audio", "1", 98));
+
+    let mut sdp = String::with_capacity(2048);
+    write_session(&mut sdp, local, if audio.is_some() { "0 1" } else { "0" });
+    let kind = ("video", local.ssrcs.video);
+    write_section(&mut sdp, &video, &video.payloads[0], local, kind, "actpass");
+    sdp.push_str(&candidate_lines(local));
+    if let Some(audio) = &audio {
+        let kind = ("audio", local.ssrcs.audio);
+        write_section(&mut sdp, audio, &audio.payloads[0], local, kind, "actpass");
+    }
+    Settled {
+        sdp,
+        video: agreed(&video, &video.payloads[0]),
+        audio: audio.map(|audio| agreed(&audio, &audio.payloads[0])),
+    }
+}
+
+impl Settled {
+    /// What is left of our offer after the player's answer to it.
+    ///
+    /// # Errors
+    /// [`OfferError::NoCodec`] when it does not take the video.
+    pub fn answered(&self, answer: &Description) -> Result<Self, OfferError> {
+        let narrow = |offered: &Agreed, section: &Section| -> Option<Agreed> {
+            let payload = section.payloads.iter().find(|p| p.codec == offered.codec)?;
+            Some(agreed(section, payload))
+        };
+        let video = narrow(&self.video, &answer.sections[answer.video])
+            .ok_or_else(|| OfferError::NoCodec(self.video.codec.encoding_name().to_owned()))?;
+        let audio = self.audio.as_ref().zip(answer.audio);
+        let audio = audio.and_then(|(offered, index)| narrow(offered, &answer.sections[index]));
+        Ok(Self { sdp: String::new(), video, audio })
+    }
+}
+
+fn choose_video<'a>(section: &'a Section, layers: &[&Format]) -> Option<&'a Payload> {
+    layers.iter().find_map(|format| match format.h264_profile {
+        // Browsers decode more profiles than they list, so a profile that is not listed still goes out
+        // under the best listed one.
+        Some(profile) if format.codec == Codec::H264 => {
+            let listed = |is_it: &dyn Fn([u8; 2]) -> bool| {
+                section.sendable(Codec::H264).find(|p| p.h264_profile().is_some_and(is_it))
+            };
+            listed(&|found| found == profile)
+                .or_else(|| listed(&|found| found[0] == profile[0]))
+                .or_else(|| section.sendable(Codec::H264).next())
+        }
+        _ => section.sendable(format.codec).next(),
+    })
+}
+
+fn agreed(section: &Section, payload: &Payload) -> Agreed {
+    Agreed {
+        mid: section.mid.clone(),
+        codec: payload.codec,
+        payload_type: payload.payload_type,
+        rtx: payload.rtx,
+        has_remb: payload.feedback.iter().any(|feedback| feedback == "goog-remb"),
+        extensions: ExtensionIds {
+            mid: section.extension(uri::MID),
+            abs_send_time: section.extension(uri::ABS_SEND_TIME),
+            playout_delay: section.extension(uri::PLAYOUT_DELAY),
+            abs_capture_time: section.extension(uri::ABS_CAPTURE_TIME),
+        },
+    }
+}
+
+/// Appends formatted text; that does not fail for a `String`.
+macro_rules! put {
+    ($sdp:expr, $($format:tt)*) => {
+        write!($sdp, $($format)*).expect("writing to a String does not fail")
+    };
+}
+
+fn write_session(sdp: &mut String, local: &Local<'_>, mids: &str) {
+    put!(
+        sdp,
+        "v=0\r\no=- {} 1 IN IP4 127.0.0.1\r\ns=-\r\nt=0 0\r\na=ice-lite\r\n\
+         a=group:BUNDLE {mids}\r\na=extmap-allow-mixed\r\na=msid-semantic: WMS *\r\n",
+        local.ssrcs.video
+    );
+}
+
+/// Feedback we act upon.
+const FEEDBACK: [&str; 4] = ["goog-remb", "ccm fir", "nack", "nack pli"];
+/// Extensions we send.
+const EXTENSIONS: [&str; 4] =
+    [uri::MID, uri::ABS_SEND_TIME, uri::PLAYOUT_DELAY, uri::ABS_CAPTURE_TIME];
+
+fn write_section(
+    sdp: &mut String,
+    section: &Section,
+    payload: &Payload,
+    local: &Local<'_>,
+    (kind, ssrc): (&str, u32),
+    setup: &str,
+) {
+    let Section { media, proto, mid, .. } = section;
+    let Payload { payload_type, codec, fmtp, rtx, feedback } = payload;
+    let Local { ice_ufrag, ice_pwd, fingerprint, ssrcs, .. } = local;
+    put!(sdp, "m={media} 9 {proto} {payload_type}");
+    if let Some(rtx) = rtx {
+        put!(sdp, " {rtx}");
+    }
+    put!(
+        sdp,
+        "\r\nc=IN IP4 0.0.0.0\r\na=rtcp:9 IN IP4 0.0.0.0\r\n\
+         a=ice-ufrag:{ice_ufrag}\r\na=ice-pwd:{ice_pwd}\r\n\
+         a=fingerprint:sha-256 {fingerprint}\r\na=setup:{setup}\r\n\
+         a=mid:{mid}\r\na=sendonly\r\na=msid:damwall {kind}\r\na=rtcp-mux\r\na=rtcp-rsize\r\n"
+    );
+    for (id, uri) in section.extensions.iter().filter(|(_, uri)| EXTENSIONS.contains(&uri.as_str()))
+    {
+        put!(sdp, "a=extmap:{id} {uri}\r\n");
+    }
+    if section.measures_round_trip {
+        sdp.push_str("a=rtcp-xr:rcvr-rtt=all\r\n");
+    }
+    let channels = if *codec == Codec::Opus { "/2" } else { "" };
+    put!(
+        sdp,
+        "a=rtpmap:{payload_type} {}/{}{channels}\r\n",
+        codec.encoding_name(),
+        codec.clock_rate_hz()
+    );
+    if !fmtp.is_empty() {
+        put!(sdp, "a=fmtp:{payload_type} {fmtp}\r\n");
+    }
+    for feedback in feedback.iter().filter(|feedback| FEEDBACK.contains(&feedback.as_str())) {
+        put!(sdp, "a=rtcp-fb:{payload_type} {feedback}\r\n");
+    }
+    if let Some(rtx) = rtx {
+        put!(
+            sdp,
+            "a=rtpmap:{rtx} rtx/90000\r\na=fmtp:{rtx} apt={payload_type}\r\n\
+             a=ssrc-group:FID {ssrc} {}\r\n",
+            ssrcs.rtx
+        );
+    }
+    // The media's SSRC goes first: Chromium takes the first one for the media.
+    let rtx_ssrc = rtx.map(|_| ssrcs.rtx);
+    for ssrc in [Some(ssrc), rtx_ssrc].into_iter().flatten() {
+        put!(sdp, "a=ssrc:{ssrc} cname:damwall\r\na=ssrc:{ssrc} msid:damwall {kind}\r\n");
+    }
+}
+
+/// `a=candidate` lines of every address, and the end of candidates.
+pub fn candidate_lines(local: &Local<'_>) -> String {
+    let mut sdp = String::with_capacity(256);
+    for (index, address) in local.candidates.iter().enumerate() {
+        // Host candidates (RFC 8445 §5.1.2.1): type preference 126, falling local preference.
+        let priority = (126u32 << 24) | ((65_535 - index as u32) << 8) | 255;
+        let (foundation, ip, port) = (index + 1, address.ip(), address.port());
+        put!(sdp, "a=candidate:{foundation} 1 udp {priority} {ip} {port} typ host\r\n");
+    }
+    sdp.push_str("a=end-of-candidates\r\n");
+    sdp
+}
+
+fn write_refused(sdp: &mut String, section: &Section) {
+    let Section { media, proto, formats, mid, .. } = section;
+    put!(sdp, "m={media} 0 {proto} {formats}\r\nc=IN IP4 0.0.0.0\r\na=inactive\r\n");
+    if !mid.is_empty() {
+        put!(sdp, "a=mid:{mid}\r\n");
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,485 @@
+//! Cameras of every kind, against real servers and encoders: what comes of them in their feed.
+
+use std::{
+    path::PathBuf,
+    process::Stdio,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use domain::{CameraState, CameraStatus};
+use media::{
+    camera::{CameraConfig, RtspTransport},
+    hub::{Cursor, Hub, Ingress, Read, Track, TrackIndex},
+    ingest::{self, Camera, DEMAND_LINGER},
+    sansio::{
+        access_unit::AccessUnit,
+        assemble::Assembled,
+        format::{Codec, Format},
+    },
+};
+use tokio::{
+    process::Command,
+    sync::Notify,
+    task::JoinHandle,
+    time::{sleep, timeout},
+};
+use tokio_util::sync::CancellationToken;
+
+use crate::rtsp_server::RtspServer;
+
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// A camera under supervision.
+struct Supervised {
+    camera: Arc<Camera>,
+    token: CancellationToken,
+    task: JoinHandle<()>,
+}
+
+fn config(source: &str) -> CameraConfig {
+    CameraConfig::new("door".parse().unwrap(), "Door".into(), source.parse().unwrap())
+}
+
+fn supervise(config: CameraConfig) -> Supervised {
+    let feed = Hub::default().add(&config.id);
+    let camera = Arc::new(Camera::new(config, feed));
+    let token = CancellationToken::new();
+    let task = tokio::spawn(ingest::supervise(camera.clone(), token.clone()));
+    Supervised { camera, token, task }
+}
+
+impl Supervised {
+    async fn wait_for(&self, wanted: impl Fn(&CameraStatus) -> bool) -> CameraStatus {
+        let began = Instant::now();
+        loop {
+            let status = self.camera.status();
+            if wanted(&status) {
+                return status;
+            }
+            assert!(began.elapsed() < PATIENCE, "the camera does not get there: {status:?}");
+            sleep(Duration::from_millis(10)).await;
+        }
+    }
+
+    async fn stop(self) {
+        self.token.cancel();
+        timeout(PATIENCE, self.task).await.expect("it ends").expect("it does not panic");
+    }
+}
+
+/// The next unit of a track.
+struct Reader {
+    cursor: Cursor,
+    wake: Arc<Notify>,
+}
+
+impl Reader {
+    fn new(track: &Arc<Track>) -> Self {
+        let wake = Arc::new(Notify::new());
+        Self { cursor: track.subscribe(wake.clone()), wake }
+    }
+
+    async fn next(&mut self) -> Arc<AccessUnit> {
+        let next = async {
+            loop {
+                match self.cursor.try_next() {
+                    Read::Unit(unit) => return unit,
+                    Read::Lagged => {}
+                    Read::Empty => self.wake.notified().await,
+                }
+            }
+        };
+        timeout(PATIENCE, next).await.expect("a unit comes")
+    }
+
+    async fn take(&mut self, count: usize) -> Vec<Arc<AccessUnit>> {
+        let mut units = Vec::with_capacity(count);
+        while units.len() < count {
+            units.push(self.next().await);
+        }
+        units
+    }
+}
+
+fn sizes(status: &CameraStatus) -> Vec<(&str, u32, u32)> {
+    let size = |layer: &'_ domain::LayerStatus| (layer.video.width_px, layer.video.height_px);
+    status.layers.iter().map(|layer| (layer.rid.as_str(), size(layer).0, size(layer).1)).collect()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn main_and_sub_stream_are_two_layers_and_the_sub_lost_does_not_stop_the_main() {
+    let main = RtspServer::start(0, &[]);
+    let sub = RtspServer::start(0, &["--sub"]);
+    let sub_port = sub.port();
+    let sub_url = sub.url().replace("/cam", "/sub").parse().unwrap();
+    let door = supervise(CameraConfig { sub: Some(sub_url), ..config(&main.url()) });
+    let status = door.wait_for(|status| status.layers.len() == 2).await;
+    assert_eq!(sizes(&status), [("main", 320, 180), ("sub", 160, 90)]);
+    let status = door.wait_for(|s| s.layers.iter().all(|layer| layer.fps > 10.0)).await;
+    assert!(status.layers.iter().all(|layer| layer.bitrate_kbps > 0), "{status:?}");
+
+    drop(sub);
+    door.wait_for(|status| status.layers.len() == 1).await;
+    let mut reader = Reader::new(&door.camera.feed.layers()[0]);
+    reader.take(30).await;
+    assert!(door.camera.status().state.is_live());
+
+    let _sub = RtspServer::start(sub_port, &["--sub"]);
+    door.wait_for(|status| status.layers.len() == 2).await;
+    drop(main);
+    let status = door.wait_for(|status| status.layers.len() == 1).await;
+    assert_eq!(sizes(&status), [("sub", 160, 90)], "the sub stream is better than nothing");
+    assert!(status.state.is_live());
+    door.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_camera_on_demand_connects_for_the_first_viewer_and_closes_after_the_last() {
+    let server = RtspServer::start(0, &[]);
+    let door = supervise(CameraConfig { on_demand: true, ..config(&server.url()) });
+    assert_eq!(server.wait_for_event(Duration::from_millis(500)), None);
+    assert_eq!(door.camera.status().state, CameraState::Idle);
+
+    let wanted = door.camera.feed.demand();
+    door.wait_for(|status| status.state.is_live()).await;
+    assert_eq!(server.wait_for_event(PATIENCE).as_deref(), Some("play /cam"));
+    drop(wanted);
+    sleep(Duration::from_secs(1)).await;
+    // Somebody who comes back in time finds it running.
+    let again = door.camera.feed.demand();
+    sleep(Duration::from_millis(50)).await;
+    drop(again);
+    let left = Instant::now();
+    let torn_down = tokio::task::spawn_blocking(move || {
+        let event = server.wait_for_event(PATIENCE);
+        (server, event, left.elapsed())
+    });
+    let (server, event, after) = torn_down.await.unwrap();
+    assert_eq!(event.as_deref(), Some("teardown /cam"));
+    assert!((DEMAND_LINGER.as_secs_f64() - 0.5..12.0).contains(&after.as_secs_f64()), "{after:?}");
+    door.wait_for(|status| status.state == CameraState::Idle).await;
+
+    let _wanted = door.camera.feed.demand();
+    door.wait_for(|status| status.state.is_live()).await;
+    assert_eq!(server.wait_for_event(PATIENCE).as_deref(), Some("play /cam"));
+    door.stop().await;
+    assert_eq!(server.wait_for_event(PATIENCE).as_deref(), Some("teardown /cam"));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_camera_that_falls_silent_without_closing_is_lost_and_comes_back() {
+    let server = RtspServer::start(0, &[]);
+    let door = supervise(config(&server.url()));
+    door.wait_for(|status| status.state.is_live()).await;
+    server.freeze();
+    let frozen = Instant::now();
+    let lost = door.wait_for(|status| !status.state.is_live()).await;
+    assert_eq!(lost.state, CameraState::Lost { reason: "no picture for 3 seconds".into() });
+    let after = frozen.elapsed().as_secs_f64();
+    assert!((2.5..4.5).contains(&after), "{after} s");
+    server.thaw();
+    door.wait_for(|status| status.state.is_live()).await;
+    door.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_picture_that_changes_its_size_in_mid_stream_goes_on() {
+    let server = RtspServer::start(0, &["--switch-after", "2", "--events"]);
+    let door = supervise(config(&server.url()));
+    let status = door.wait_for(|status| status.state.is_live()).await;
+    assert_eq!(sizes(&status), [("main", 320, 180)]);
+    let status = door.wait_for(|status| sizes(status) != [("main", 320, 180)]).await;
+    assert_eq!(sizes(&status), [("main", 160, 90)], "never lost in between");
+    let mut reader = Reader::new(&door.camera.feed.layers()[0]);
+    reader.take(10).await;
+    assert_eq!(server.wait_for_event(PATIENCE).as_deref(), Some("play /cam"));
+    assert_eq!(server.wait_for_event(Duration::ZERO), None, "one connection all the time");
+    door.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_camera_can_send_over_udp_and_ask_for_a_digest() {
+    let arguments = ["--user", "admin", "--password", "s3cret", "--digest"];
+    let server = RtspServer::start(0, &arguments);
+    let url = server.url().replace("://", "://admin:s3cret@");
+    let door = supervise(CameraConfig { rtsp_transport: RtspTransport::Udp, ..config(&url) });
+    door.wait_for(|status| matches!(status.state, CameraState::Live { fps, .. } if fps > 10.0))
+        .await;
+    door.stop().await;
+    assert_eq!(server.wait_for_event(PATIENCE).as_deref(), Some("play /cam"));
+    assert_eq!(server.wait_for_event(PATIENCE).as_deref(), Some("teardown /cam"));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn sound_that_browsers_play_is_passed_through() {
+    for (option, codec, packet_ticks) in
+        [("mulaw", Codec::Pcmu, 80..=1200), ("opus", Codec::Opus, 960..=960)]
+    {
+        let server = RtspServer::start(0, &["--audio", option]);
+        let door = supervise(config(&server.url()));
+        let status = door.wait_for(|status| status.audio.is_some()).await;
+        assert_eq!(status.audio.as_deref(), Some(codec.encoding_name()));
+        let units = Reader::new(door.camera.feed.audio()).take(20).await;
+        for pair in units.windows(2) {
+            let ticks = pair[1].time - pair[0].time;
+            assert!(packet_ticks.contains(&ticks), "{codec:?}: {ticks}");
+            assert!(pair[0].is_key && pair[0].payloads.len() == 1);
+        }
+        let seconds = units[0].time as f64 / f64::from(codec.clock_rate_hz());
+        let wall = (units[0].arrived_at - door.camera.feed.epoch()).as_secs_f64();
+        assert!((seconds - wall).abs() < 0.5, "sound at {seconds} s came at {wall} s");
+        door.wait_for(|status| status.state.is_live()).await;
+        door.stop().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn sound_that_is_not_wanted_is_not_asked_for() {
+    let server = RtspServer::start(0, &["--audio", "mulaw"]);
+    let door = supervise(CameraConfig { audio: false, ..config(&server.url()) });
+    let status = door.wait_for(|status| status.state.is_live()).await;
+    assert_eq!(status.audio, None);
+    door.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_h265_camera_is_passed_through() {
+    let server = RtspServer::start(0, &["--codec", "h265"]);
+    let door = supervise(config(&server.url()));
+    let status = door.wait_for(|status| status.state.is_live()).await;
+    let CameraState::Live { video, .. } = status.state else { unreachable!() };
+    assert!(video.codec.starts_with("hvc1.1.6.L"), "{}", video.codec);
+    assert_eq!((video.width_px, video.height_px), (320, 180));
+    let mut reader = Reader::new(&door.camera.feed.layers()[0]);
+    let units = reader.take(40).await;
+    assert!(units.iter().any(|unit| unit.is_key));
+    door.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_low_layer_of_an_h265_camera_is_made_while_it_is_read() {
+    let server = RtspServer::start(0, &["--codec", "h265"]);
+    let door = supervise(config(&server.url()));
+    let status = door.wait_for(|status| status.layers.len() == 2).await;
+    assert_eq!(sizes(&status), [("main", 320, 180), ("low", 320, 180)]);
+    let low = &door.camera.feed.layers()[2].clone();
+    let announced = low.format().unwrap();
+    assert_eq!(announced.codec, Codec::H264);
+    let mut reader = Reader::new(low);
+    let units = reader.take(60).await;
+    assert!(units[0].is_key && units[30..].iter().any(|unit| unit.is_key));
+    assert_eq!(low.format().unwrap(), announced, "what was announced is what comes");
+    let late = units[59].arrived_at.duration_since(door.camera.feed.epoch()).as_secs_f64()
+        - units[59].time as f64 / 90_000.0;
+    assert!(late.abs() < 1.0, "{late} s late");
+    drop(reader);
+    sleep(Duration::from_secs(6)).await;
+    assert!(low.format().is_some(), "still on offer");
+    let mut idle = Reader::new(low);
+    // The reader is one that wants it, so it comes again.
+    assert!(idle.take(2).await[0].is_key);
+    door.stop().await;
+    assert!(low.format().is_none());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn aac_becomes_opus() {
+    let server = RtspServer::start(0, &["--audio", "aac"]);
+    let door = supervise(config(&server.url()));
+    let status = door.wait_for(|status| status.audio.is_some()).await;
+    assert_eq!(status.audio.as_deref(), Some("opus"));
+    let units = Reader::new(door.camera.feed.audio()).take(100).await;
+    for pair in units.windows(2) {
+        assert_eq!(pair[1].time - pair[0].time, 960, "20 ms");
+    }
+    door.wait_for(|status| status.state.is_live()).await;
+    door.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn rtsps_goes_by_the_certificate_unless_told_otherwise() {
+    let directory = std::env::temp_dir().join(format!("damwall-tls-{}", std::process::id()));
+    std::fs::create_dir_all(&directory).unwrap();
+    let [key, certificate, pem] = ["key", "certificate", "pem"].map(|name| directory.join(name));
+    let made = Command::new("openssl")
+        .args(["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1"])
+        .args(["-nodes", "-days", "2", "-subj", "/CN=camera", "-keyout"])
+        .arg(&key)
+        .arg("-out")
+        .arg(&certificate)
+        .output()
+        .await
+        .unwrap();
+    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+    let parts = [key, certificate].map(|path| std::fs::read_to_string(path).unwrap());
+    std::fs::write(&pem, parts.concat()).unwrap();
+    let server = RtspServer::start(0, &["--tls", pem.to_str().unwrap()]);
+    std::fs::remove_dir_all(&directory).unwrap();
+
+    let door = supervise(config(&server.url()));
+    let is_lost = |status: &CameraStatus| matches!(status.state, CameraState::Lost { .. });
+    let CameraState::Lost { reason } = door.wait_for(is_lost).await.state else { unreachable!() };
+    assert!(reason.contains("certificate is not trusted"), "{reason}");
+    door.stop().await;
+
+    let door = supervise(config(&format!("{}#insecure", server.url())));
+    door.wait_for(|status| status.state.is_live()).await;
+    door.stop().await;
+    assert_eq!(server.wait_for_event(PATIENCE).as_deref(), Some("play /cam"));
+    assert_eq!(server.wait_for_event(PATIENCE).as_deref(), Some("teardown /cam"));
+}
+
+/// A clip of one second, made by ffmpeg.
+async fn clip(name: &str, arguments: &str) -> PathBuf {
+    let path = std::env::temp_dir().join(format!("damwall-{}-{name}", std::process::id()));
+    let made = Command::new("ffmpeg")
+        .args(["-v", "error", "-y", "-f", "lavfi", "-i", "testsrc2=s=320x180:r=30:d=1"])
+        .args(["-f", "lavfi", "-i", "sine=d=1"])
+        .args(arguments.split(' '))
+        .arg(&path)
+        .output()
+        .await
+        .unwrap();
+    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+    path
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_file_is_played_in_a_loop_in_its_own_time() {
+    let clip = clip("loop.mp4", "-c:v libx264 -bf 0 -g 15 -pix_fmt yuv420p -c:a aac").await;
+    let door = supervise(config(&format!("ffmpeg:{}", clip.display())));
+    let status = door.wait_for(|status| status.layers.len() == 1 && status.audio.is_some()).await;
+    assert_eq!(sizes(&status), [("main", 320, 180)]);
+    assert!(status.layers[0].video.codec.starts_with("avc1.64"), "copied: {status:?}");
+    let mut pictures = Reader::new(&door.camera.feed.layers()[0]);
+    let began = Instant::now();
+    let units = pictures.take(75).await;
+    let took = began.elapsed().as_secs_f64();
+    assert!((1.5..3.5).contains(&took), "75 frames in {took} s");
+    for pair in units.windows(2) {
+        let ticks = pair[1].time - pair[0].time;
+        // Where the clip begins again its sound, which is a little longer, makes a gap.
+        assert!((2900..9000).contains(&ticks), "{ticks}");
+    }
+    let sound = Reader::new(door.camera.feed.audio()).take(50).await;
+    assert!(sound.windows(2).all(|pair| (900..1100).contains(&(pair[1].time - pair[0].time))));
+    door.stop().await;
+    std::fs::remove_file(clip).unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_browsers_cannot_play_is_encoded() {
+    let door = supervise(config("ffmpeg:lavfi:testsrc2=s=320x180:r=30"));
+    let status = door.wait_for(|status| status.state.is_live()).await;
+    assert_eq!(sizes(&status), [("main", 320, 180)]);
+    assert!(status.layers[0].video.codec.starts_with("avc1.42c0"), "{status:?}");
+    let units = Reader::new(&door.camera.feed.layers()[0]).take(100).await;
+    let keys: Vec<_> = units.iter().filter(|unit| unit.is_key).map(|unit| unit.time).collect();
+    assert!(keys.windows(2).all(|pair| pair[1] - pair[0] == 135_000), "every 1.5 s: {keys:?}");
+    assert!(keys.len() >= 2);
+    door.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_input_that_is_not_there_says_why_and_not_where() {
+    let door = supervise(config("ffmpeg:/nowhere/secret-clip.mp4"));
+    let is_lost = |status: &CameraStatus| matches!(status.state, CameraState::Lost { .. });
+    let CameraState::Lost { reason } = door.wait_for(is_lost).await.state else { unreachable!() };
+    assert_eq!(reason, "ffmpeg failed: …: No such file or directory");
+    door.stop().await;
+}
+
+/// Processes whose command line has `needle` in it.
+fn processes_with(needle: &str) -> usize {
+    let of_process = |entry: std::io::Result<std::fs::DirEntry>| {
+        std::fs::read(entry.ok()?.path().join("cmdline")).ok()
+    };
+    let has_it = |line: &Vec<u8>| {
+        let line = String::from_utf8_lossy(line).into_owned();
+        line.starts_with("ffmpeg") && line.contains(needle)
+    };
+    std::fs::read_dir("/proc").unwrap().filter_map(of_process).filter(has_it).count()
+}
+
+/// Input of the camera in the process that is killed.
+const VICTIM: &str = "DAMWALL_TEST_VICTIM";
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn ffmpeg_dies_with_its_parent_even_when_that_is_killed() {
+    // A FIFO that nobody writes to: ffmpeg hangs in reading it, and would never find out.
+    let fifo = std::env::temp_dir().join(format!("damwall-victim-{}.fifo", std::process::id()));
+    if let Ok(input) = std::env::var(VICTIM) {
+        let _door = supervise(config(&format!("ffmpeg:{input}")));
+        sleep(PATIENCE).await;
+        return;
+    }
+    assert!(Command::new("mkfifo").arg(&fifo).status().await.unwrap().success());
+    let running = format!("testsrc2=s=64x64:r=10:d={}", 1_000_000 + std::process::id());
+    let hanging = format!("movie={}", fifo.display());
+    for needle in [&running, &hanging] {
+        let mut victim = Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", "sources::ffmpeg_dies_with_its_parent_even_when_that_is_killed"])
+            .env(VICTIM, format!("lavfi:{needle}"))
+            .stdout(Stdio::null())
+            .spawn()
+            .unwrap();
+        let began = Instant::now();
+        while processes_with(needle) == 0 {
+            assert!(began.elapsed() < PATIENCE, "ffmpeg starts");
+            sleep(Duration::from_millis(20)).await;
+        }
+        victim.kill().await.unwrap();
+        let killed = Instant::now();
+        while processes_with(needle) > 0 {
+            assert!(killed.elapsed() < Duration::from_secs(2), "ffmpeg outlives its parent");
+            sleep(Duration::from_millis(20)).await;
+        }
+    }
+    std::fs::remove_file(&fifo).unwrap();
+}
+
+#[tokio::test]
+async fn what_a_publisher_hands_over_is_live_until_it_leaves() {
+    let door = supervise(config("whip:"));
+    let nobody = CameraState::Lost { reason: "nobody publishes".into() };
+    door.wait_for(|status| status.state == nobody).await;
+    let feed = &door.camera.feed;
+    for _ in 0..2 {
+        let ingress = feed.ingress().expect("the camera takes a publisher");
+        let (high, low) = (TrackIndex::Layer(0), TrackIndex::Layer(1));
+        let vp8 = |rid: &str| Format {
+            codec: Codec::Vp8,
+            rid: rid.into(),
+            video: None,
+            h264_profile: None,
+        };
+        let unit = |timestamp_90k| Assembled {
+            timestamp_90k,
+            is_key: true,
+            payloads: vec![vec![0; 10].into()],
+        };
+        let opus = Format { codec: Codec::Opus, ..vp8("audio") };
+        for message in [
+            Ingress::Format(high, vp8("h")),
+            Ingress::Format(low, vp8("l")),
+            Ingress::Format(TrackIndex::Audio, opus),
+            Ingress::Unit(high, unit(0)),
+            Ingress::Unit(low, unit(0)),
+            Ingress::Unit(high, unit(3000)),
+            Ingress::Unit(TrackIndex::Audio, unit(960)),
+        ] {
+            ingress.send(message).await.unwrap();
+        }
+        let status = door.wait_for(|status| status.audio.is_some()).await;
+        assert_eq!(sizes(&status), [("h", 0, 0), ("l", 0, 0)]);
+        assert_eq!(status.layers[0].video.codec, "vp8");
+        assert!(status.state.is_live());
+        ingress.send(Ingress::Ended("the publisher left".into())).await.unwrap();
+        let status = door.wait_for(|status| status.state == nobody).await;
+        assert!(status.layers.is_empty() && status.audio.is_none());
+    }
+    let feed = feed.clone();
+    door.stop().await;
+    assert!(feed.ingress().is_none(), "nobody takes a publisher any more");
+}

@@ -1,0 +1,157 @@
+//! Cameras by the API, beside those of the configuration file.
+
+use serde_json::json;
+use server::auth::Auth;
+
+use crate::fixture::{Application, TEST_CAMERA, config};
+
+async fn ids(application: &Application) -> Vec<String> {
+    // The live plane's own list: what runs, not what was written down.
+    let configs = application.live.cameras().configs();
+    configs.iter().map(|camera| camera.id.to_string()).collect()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_camera_is_added_shown_changed_and_removed() {
+    let folder = tempfile::tempdir().unwrap();
+    let application = Application::start(folder.path(), Auth::open(vec![]), "").await;
+    let definition = json!({
+        "id": "yard", "name": "Yard", "url": "rtsp://admin:s3cret@127.0.0.1:9/main?pw=s3cret",
+        "sub_url": "rtsp://127.0.0.1:9/sub", "on_demand": true, "audio": false,
+        "rtsp_transport": "udp",
+    });
+    let created = application.send_json("POST", "/api/cameras", definition).await;
+    assert_eq!((created.status, created.header("location")), (201, "/api/cameras/yard"));
+    let shown = json!({
+        "id": "yard", "name": "Yard", "url": "rtsp://127.0.0.1:9/…", "url_has_credentials": true,
+        "sub_url": "rtsp://127.0.0.1:9/…", "sub_url_has_credentials": false, "on_demand": true,
+        "audio": false, "rtsp_transport": "udp", "managed": "api",
+    });
+    assert_eq!(created.json().await, shown);
+    let found = application.send("GET", "/api/cameras/yard", &[], "").await;
+    assert_eq!(found.header("cache-control"), "private, no-store");
+    assert_eq!(found.json().await, shown);
+
+    // Without a URL: the one there was, password and all.
+    let before = application.live.cameras().config(&"yard".parse().unwrap()).unwrap();
+    let change = json!({ "id": "yard", "name": "Back yard", "on_demand": true });
+    let changed = application.send_json("PUT", "/api/cameras/yard", change).await;
+    assert_eq!(changed.status, 200);
+    assert_eq!(changed.json().await["name"], "Back yard");
+    let after = application.live.cameras().config(&"yard".parse().unwrap()).unwrap();
+    assert_eq!((after.source, after.sub), (before.source, before.sub));
+    assert!(after.audio, "what is left out is as by default");
+
+    let again = json!({ "id": "yard", "url": "test:" });
+    let text = application.send_json("POST", "/api/cameras", again).await.problem(409).await;
+    assert!(text.contains("yard"), "{text}");
+    assert_eq!(application.send("DELETE", "/api/cameras/yard", &[], "").await.status, 204);
+    assert!(ids(&application).await.is_empty());
+    for method in ["GET", "DELETE"] {
+        application.send(method, "/api/cameras/yard", &[], "").await.problem(404).await;
+    }
+    let change = json!({ "id": "yard", "url": "test:" });
+    application.send_json("PUT", "/api/cameras/yard", change).await.problem(404).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn cameras_of_the_api_are_there_after_a_restart_and_the_file_wins() {
+    let folder = tempfile::tempdir().unwrap();
+    let application = Application::start(folder.path(), Auth::open(vec![]), "").await;
+    for id in ["door", "yard"] {
+        let camera = json!({ "id": id, "url": "test:640x360" });
+        assert_eq!(application.send_json("POST", "/api/cameras", camera).await.status, 201);
+    }
+    application.live.close_cameras().await;
+    drop(application);
+
+    let application = Application::start(folder.path(), Auth::open(vec![]), TEST_CAMERA).await;
+    assert_eq!(ids(&application).await, ["door", "yard"]);
+    application.wait_live("yard").await;
+    let list = application.send("GET", "/api/cameras", &[], "").await.json().await;
+    let managed: Vec<_> =
+        list["items"].as_array().unwrap().iter().map(|c| (&c["id"], &c["managed"])).collect();
+    assert_eq!(managed, [(&json!("door"), &json!("config")), (&json!("yard"), &json!("api"))]);
+    let of_file = application.send("GET", "/api/cameras/door", &[], "").await.json().await;
+    assert_eq!(of_file["url"], "test:320x180");
+    let change = json!({ "id": "door", "url": "test:" });
+    for refused in [
+        application.send_json("POST", "/api/cameras", change.clone()).await,
+        application.send_json("PUT", "/api/cameras/door", change).await,
+        application.send("DELETE", "/api/cameras/door", &[], "").await,
+    ] {
+        let text = refused.problem(409).await;
+        assert!(text.contains("configuration file") && text.contains("SIGHUP"), "{text}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_configuration_that_is_read_again_changes_only_what_differs() {
+    let folder = tempfile::tempdir().unwrap();
+    let toml = format!("{TEST_CAMERA}[[cameras]]\nid = \"gate\"\nurl = \"test:128x128\"\n");
+    let application = Application::start(folder.path(), Auth::open(vec![]), &toml).await;
+    let yard = json!({ "id": "yard", "url": "test:64x64" });
+    assert_eq!(application.send_json("POST", "/api/cameras", yard).await.status, 201);
+    application.wait_live("door").await;
+    application.wait_live("gate").await;
+
+    let toml = format!("{TEST_CAMERA}[[cameras]]\nid = \"yard\"\nurl = \"test:256x256\"\n");
+    application.cameras.set_config(config(folder.path(), &toml).cameras()).await;
+    assert_eq!(ids(&application).await, ["door", "yard"]);
+    let source = |id: &str| {
+        let config = application.live.cameras().config(&id.parse().unwrap()).unwrap();
+        config.source.to_string()
+    };
+    assert_eq!(source("yard"), "test:256x256", "the file wins");
+    let (door, _) = application.session().await;
+    application.cameras.set_config(config(folder.path(), TEST_CAMERA).cameras()).await;
+    assert_eq!(source("yard"), "test:64x64", "the API's own again");
+    assert_eq!(application.send("DELETE", &door, &[], "").await.status, 200, "still connected");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_no_definition_is_refused_with_a_sentence_and_nothing_is_kept() {
+    let folder = tempfile::tempdir().unwrap();
+    let application = Application::start(folder.path(), Auth::open(vec![]), "").await;
+    for bad in [
+        json!(null),
+        json!([]),
+        json!({}),
+        json!({ "id": "a" }),
+        json!({ "id": "../a", "url": "test:" }),
+        json!({ "id": 1, "url": "test:" }),
+        json!({ "id": "a", "url": ["s3cret"] }),
+        json!({ "id": "a", "url": "http://admin:s3cret@host/" }),
+        json!({ "id": "a", "url": "test:", "sub_url": "s3cret" }),
+        json!({ "id": "a", "url": "test:", "rtsp_transport": "quic" }),
+        json!({ "id": "a", "url": "test:", "name": "x".repeat(5000) }),
+        json!({ "id": "a", "url": "test:", "colour": "red" }),
+    ] {
+        let text = application.send_json("POST", "/api/cameras", bad).await.problem(400).await;
+        assert!(!text.contains("s3cret"), "{text}");
+    }
+    let json = [("content-type", "application/json")];
+    application.send("POST", "/api/cameras", &json, "{\"id\":").await.problem(400).await;
+    application.send("POST", "/api/cameras", &json, vec![0xff; 64]).await.problem(400).await;
+    application.send("POST", "/api/cameras", &json, vec![b' '; 100_000]).await.problem(413).await;
+    application.send("POST", "/api/cameras", &[], "{}").await.problem(415).await;
+    let other = json!({ "id": "b", "url": "test:" });
+    application.send_json("PUT", "/api/cameras/a", other).await.problem(400).await;
+    assert!(ids(&application).await.is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_probe_says_why_a_camera_cannot_be_reached_and_never_repeats_the_password() {
+    let folder = tempfile::tempdir().unwrap();
+    let application = Application::start(folder.path(), Auth::open(vec![]), "").await;
+    // Port 9 (discard) has no listener here.
+    let url = json!({ "url": "rtsp://admin:s3cret@127.0.0.1:9/stream" });
+    let text = application.send_json("POST", "/api/cameras/probe", url).await.problem(502).await;
+    assert!(text.contains("connection refused") && !text.contains("s3cret"), "{text}");
+    for bad in ["test:", "http://admin:s3cret@host/", "", "\0"] {
+        let url = json!({ "url": bad });
+        let text =
+            application.send_json("POST", "/api/cameras/probe", url).await.problem(400).await;
+        assert!(!text.contains("s3cret"), "{text}");
+    }
+}

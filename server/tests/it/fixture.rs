@@ -1,0 +1,227 @@
+//! The whole application without its socket: real router, real catalog, real live plane.
+
+use std::{net::SocketAddr, path::Path, sync::Arc, time::Duration};
+
+use axum::{
+    Router,
+    body::{Body, Bytes},
+    http::{HeaderMap, Request},
+};
+use catalog::{
+    BlobStore, Catalog,
+    blob::{FolderStore, LinkSecret},
+};
+use futures::StreamExt as _;
+use media::live::{Live, LiveConfig};
+use server::{
+    AppState, HttpSettings,
+    auth::Auth,
+    cameras::CameraRegistry,
+    config::{Config, Overrides},
+    events::EventStreams,
+    router::router,
+    site,
+};
+use tokio::{
+    runtime::Handle,
+    sync::{Mutex, MutexGuard},
+    time::timeout,
+};
+use tower::ServiceExt as _;
+
+/// One application at a time. Damwall is one application on one runtime in a process, and Leptos keeps
+/// state per process: rendered on two runtimes at once, it was seen to wait for ever.
+static ONE_AT_A_TIME: Mutex<()> = Mutex::const_new(());
+
+/// Secret of the servers that need a token.
+pub(crate) const TOKEN: [u8; 32] = [7; 32];
+/// What Chromium offers to receive a video and a sound.
+pub(crate) const OFFER: &str = include_str!("../../../media/tests/it/chromium_offer.sdp");
+/// A configuration with a camera that is always live.
+pub(crate) const TEST_CAMERA: &str = "[[cameras]]\nid = \"door\"\nurl = \"test:320x180\"\n";
+
+pub(crate) struct Application {
+    pub(crate) router: Router,
+    pub(crate) live: Live,
+    pub(crate) events: EventStreams,
+    pub(crate) cameras: CameraRegistry,
+    _turn: MutexGuard<'static, ()>,
+}
+
+impl Application {
+    /// As `damwall serve` puts it together, from a configuration's text.
+    pub(crate) async fn start(folder: &Path, auth: Auth, toml: &str) -> Self {
+        let turn = ONE_AT_A_TIME.lock().await;
+        let site = folder.join("site");
+        std::fs::create_dir_all(site.join("pkg")).unwrap();
+        std::fs::write(site.join("pkg/damwall.abc.js"), "// code").unwrap();
+        std::fs::write(site.join("favicon.svg"), "<svg/>").unwrap();
+        let mut leptos = site::options(&site);
+        // The names of hashed files are beside the program, which a test is not.
+        leptos.hash_files = false;
+        let config = config(folder, toml);
+        let live = LiveConfig {
+            udp_addr: SocketAddr::from(([127, 0, 0, 1], 0)),
+            announced: Vec::new(),
+            limits: config.limits(),
+            cameras: Vec::new(),
+        };
+        let live = Live::start(live, &Handle::current()).await.unwrap();
+        let catalog = Catalog::open_sqlite(&folder.join("catalog.sqlite")).await.unwrap();
+        let cameras =
+            CameraRegistry::start(catalog.clone(), live.cameras().clone(), config.cameras())
+                .await
+                .unwrap();
+        let store = FolderStore::open(&folder.join("blobs"), LinkSecret::new([1; 32])).unwrap();
+        let events = EventStreams::default();
+        let router = router(AppState {
+            backend: app::ssr::Backend {
+                catalog: catalog.clone(),
+                cameras: live.statuses(),
+                camera_admin: Arc::new(cameras.clone()),
+                media_origin: None,
+            },
+            catalog,
+            store: BlobStore::Folder(store),
+            rtc: live.rtc().clone(),
+            events: events.clone(),
+            auth,
+            http: Arc::new(HttpSettings::from(&config)),
+            leptos,
+        });
+        Self { router, live, events, cameras, _turn: turn }
+    }
+
+    /// Waits until a camera sends pictures.
+    pub(crate) async fn wait_live(&self, id: &str) {
+        let is_live = |cameras: &Arc<[domain::CameraStatus]>| {
+            cameras.iter().any(|camera| camera.id.as_str() == id && camera.state.is_live())
+        };
+        let mut statuses = self.live.statuses();
+        let live = timeout(Duration::from_secs(20), statuses.wait_for(is_live)).await;
+        live.expect("the camera is live").unwrap();
+    }
+
+    pub(crate) async fn send(
+        &self,
+        method: &str,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: impl Into<Body>,
+    ) -> Answer {
+        let mut request =
+            Request::builder().method(method).uri(path).header("host", "localhost:3000");
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        let response =
+            self.router.clone().oneshot(request.body(body.into()).unwrap()).await.unwrap();
+        let (parts, body) = response.into_parts();
+        Answer { status: parts.status.as_u16(), headers: parts.headers, body }
+    }
+
+    pub(crate) async fn send_json(
+        &self,
+        method: &str,
+        path: &str,
+        body: serde_json::Value,
+    ) -> Answer {
+        self.send(method, path, &[("content-type", "application/json")], body.to_string()).await
+    }
+
+    /// Offers as Chromium does.
+    pub(crate) async fn offer(&self, path: &str, headers: &[(&str, &str)]) -> Answer {
+        let headers = [headers, &[("content-type", "application/sdp")]].concat();
+        self.send("POST", path, &headers, OFFER).await
+    }
+
+    /// A session on the test camera; its path and entity tag.
+    pub(crate) async fn session(&self) -> (String, String) {
+        self.wait_live("door").await;
+        let created = self.offer("/whep/door", &[]).await;
+        assert_eq!(created.status, 201);
+        (created.header("location").to_owned(), created.header("etag").to_owned())
+    }
+}
+
+/// Reads a configuration as `damwall serve` does.
+pub(crate) fn config(folder: &Path, toml: &str) -> Config {
+    let file = folder.join("damwall.toml");
+    std::fs::write(&file, toml).unwrap();
+    Config::load(Some(&file), &Overrides::default(), std::iter::empty()).unwrap()
+}
+
+/// An answer whose body may be read.
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    pub(crate) headers: HeaderMap,
+    body: Body,
+}
+
+impl Answer {
+    /// A header's text; empty when it is not there.
+    pub(crate) fn header(&self, name: &str) -> &str {
+        self.headers.get(name).map(|value| value.to_str().unwrap()).unwrap_or_default()
+    }
+
+    pub(crate) fn links(&self) -> Vec<&str> {
+        self.headers.get_all("link").iter().map(|link| link.to_str().unwrap()).collect()
+    }
+
+    pub(crate) async fn bytes(self) -> Bytes {
+        axum::body::to_bytes(self.body, 1 << 20).await.unwrap()
+    }
+
+    pub(crate) async fn text(self) -> String {
+        String::from_utf8(self.bytes().await.to_vec()).unwrap()
+    }
+
+    pub(crate) async fn json(self) -> serde_json::Value {
+        serde_json::from_slice(&self.bytes().await).unwrap()
+    }
+
+    /// Asserts a problem of that status, and gives its sentence.
+    pub(crate) async fn problem(self, status: u16) -> String {
+        assert_eq!(self.status, status);
+        assert_eq!(self.header("content-type"), "application/problem+json");
+        assert_eq!(self.header("cache-control"), "private, no-store");
+        let body = self.json().await;
+        assert_eq!(body["status"], status);
+        body["detail"].as_str().unwrap().to_owned()
+    }
+
+    /// The body piece by piece.
+    pub(crate) fn events(self) -> Events {
+        assert_eq!((self.status, self.header("content-type")), (200, "text/event-stream"));
+        assert_eq!(self.header("cache-control"), "private, no-store");
+        Events { body: self.body.into_data_stream(), text: String::new() }
+    }
+}
+
+/// A stream of server-sent events.
+pub(crate) struct Events {
+    body: axum::body::BodyDataStream,
+    text: String,
+}
+
+impl Events {
+    /// Reads until an event of that kind comes, and gives its data; `None` at the stream's end.
+    pub(crate) async fn next(&mut self, kind: &str) -> Option<serde_json::Value> {
+        loop {
+            while let Some((event, rest)) = self.text.split_once("\n\n") {
+                let (event, rest) = (event.to_owned(), rest.to_owned());
+                self.text = rest;
+                let data = event.strip_prefix(&format!("event: {kind}\ndata: "));
+                if let Some(data) = data {
+                    assert!(!data.contains('\n'), "one data line: {event}");
+                    return Some(serde_json::from_str(data).unwrap());
+                }
+            }
+            let piece = timeout(Duration::from_secs(10), self.body.next()).await;
+            match piece.expect("an event or the end in time") {
+                None => return None,
+                Some(piece) => self.text.push_str(std::str::from_utf8(&piece.unwrap()).unwrap()),
+            }
+        }
+    }
+}
