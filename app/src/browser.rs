@@ -57,6 +57,7 @@ impl TileSignals {
 }
 
 /// Where on the page a key was pressed.
+#[cfg_attr(not(feature = "hydrate"), expect(dead_code, reason = "no keys are pressed on a server"))]
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum KeyPlace {
     /// On a tile itself.

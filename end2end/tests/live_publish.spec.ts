@@ -78,20 +78,3 @@ test.describe("when somebody publishes already", () => {
     await second.close();
   });
 });
-
-test.describe("without permission", () => {
-  test.use({
-    permissions: [],
-    launchOptions: async ({ launchOptions }, use) => {
-      const args = (launchOptions.args ?? []).filter((arg) => !arg.includes("fake-ui"));
-      await use({ ...launchOptions, args: [...args, "--deny-permission-prompts"] });
-    },
-  });
-
-  test("the page says what to do", async ({ page }) => {
-    await page.goto("/live/publish/studio");
-    await page.getByTestId("open-camera").click();
-    await expect(page.getByTestId("publish")).toHaveAttribute("data-state", "failed");
-    await expect(page.getByTestId("publish-status")).toContainText("Permit camera and microphone");
-  });
-});

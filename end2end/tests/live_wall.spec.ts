@@ -11,10 +11,8 @@ import {
 } from "../support/wall";
 
 test.use({
-  serverConfig: [
-    '[[cameras]]\nid = "yard"\nname = "Yard"\nurl = "test:1280x720"\nsub_url = "test:640x360"',
-    {},
-  ],
+  serverConfig:
+    '[[cameras]]\nid = "yard"\nname = "Yard"\nurl = "test:1280x720"\nsub_url = "test:640x360"\n',
   // Two tiles side by side, each of which the small picture fits.
   viewport: { width: 1100, height: 700 },
 });
@@ -112,7 +110,7 @@ test("a tile outside the window is paused too", async ({ page }) => {
   const tiles = page.getByTestId("camera-tile");
   await framesMore(tiles.first(), 10);
   const first = await tiles.first().getAttribute("data-camera-id");
-  await page.addStyleTag({ content: ".live-grid { padding-bottom: 2000px }" });
+  await page.getByTestId("live-grid").evaluate((grid) => (grid.style.paddingBottom = "2000px"));
   await page.evaluate(() => window.scrollTo(0, 1500));
   await expect.poll(() => requests).toContain(`POST ${first} pause {"paused":true}`);
   await page.evaluate(() => window.scrollTo(0, 0));

@@ -2,7 +2,7 @@
 //!
 //! Every form works without JavaScript; only trying a source before it is saved needs it.
 
-use domain::{CameraDetails, CameraState, CameraStatus, ManagedBy};
+use domain::{CameraDetails, CameraState, CameraStatus, ManagedBy, VideoParameters};
 use leptos::prelude::*;
 use leptos_meta::Title;
 use leptos_router::hooks::use_params_map;
@@ -26,7 +26,7 @@ pub fn CamerasPage() -> impl IntoView {
         <p class="back">
             <a href="/live">"← Live"</a>
         </p>
-        <header class="page-head">
+        <header class="page-head list-head">
             <h1>"Cameras"</h1>
             <a
                 class="button primary page-action"
@@ -165,21 +165,22 @@ fn describe(status: &CameraStatus) -> String {
     match &status.state {
         CameraState::Lost { reason } => reason.clone(),
         CameraState::Connecting | CameraState::Idle => String::new(),
-        CameraState::Live { .. } => {
+        CameraState::Live { video, fps, bitrate_kbps } => {
+            let stream = |video: &VideoParameters, fps: f32, kbps: u32| {
+                let bitrate = format::bitrate(kbps);
+                format!("{}×{} {fps:.0} fps {bitrate}", video.width_px, video.height_px)
+            };
             let mut parts: Vec<String> = status
                 .layers
                 .iter()
                 .map(|layer| {
-                    format!(
-                        "{} {}×{} {:.0} fps {}",
-                        layer.rid,
-                        layer.video.width_px,
-                        layer.video.height_px,
-                        layer.fps,
-                        format::bitrate(layer.bitrate_kbps)
-                    )
+                    let stream = stream(&layer.video, layer.fps, layer.bitrate_kbps);
+                    format!("{} {stream}", layer.rid)
                 })
                 .collect();
+            if parts.is_empty() {
+                parts.push(stream(video, *fps, *bitrate_kbps));
+            }
             parts.extend(status.audio.as_ref().map(|codec| format!("sound {codec}")));
             parts.push(match status.viewers {
                 1 => "1 viewer".to_owned(),
@@ -344,7 +345,7 @@ fn EditCamera(camera: CameraDetails) -> impl IntoView {
 
 #[cfg(test)]
 mod tests {
-    use domain::{LayerStatus, VideoParameters};
+    use domain::LayerStatus;
 
     use super::*;
 

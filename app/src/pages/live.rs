@@ -85,9 +85,13 @@ fn CameraWall(cameras: Vec<CameraStatus>, can_manage: bool) -> impl IntoView {
             })
         })
     };
+    // The title outlives the page by a moment.
     let solo_name = move || {
-        let solo = solo.get()?;
-        cameras.with(|cameras| cameras.iter().find(|c| c.id == solo).map(|c| c.name.clone()))
+        let solo = solo.try_get().flatten()?;
+        let name = |cameras: &Vec<CameraStatus>| {
+            cameras.iter().find(|camera| camera.id == solo).map(|camera| camera.name.clone())
+        };
+        cameras.try_with(name).flatten()
     };
     let title = move || match solo_name() {
         Some(name) => format!("{name} · Live"),
@@ -114,14 +118,11 @@ fn CameraWall(cameras: Vec<CameraStatus>, can_manage: bool) -> impl IntoView {
             </Show>
             <h1>{heading}</h1>
             <noscript>"Playing live video needs JavaScript. The cameras and their state:"</noscript>
-            {can_manage
-                .then(|| {
-                    view! {
-                        <a class="page-action" href="/live/cameras" data-testid="manage-cameras">
-                            "Manage cameras"
-                        </a>
-                    }
-                })}
+            <Show when=move || can_manage && solo.with(Option::is_none)>
+                <a class="page-action" href="/live/cameras" data-testid="manage-cameras">
+                    "Manage cameras"
+                </a>
+            </Show>
         </header>
         <Show when=is_unknown>
             <p class="hint" role="alert" data-testid="unknown-camera">

@@ -114,7 +114,7 @@ fn PublishView(id: CameraId, name: String) -> impl IntoView {
                         type="button"
                         disabled=is_publishing
                         data-testid="open-camera"
-                        on:click=move |_| publisher.open(choice.get(Source::Camera))
+                        on:click=move |_| publisher.open(choice.take(Source::Camera))
                     >
                         "Camera"
                     </button>
@@ -123,7 +123,7 @@ fn PublishView(id: CameraId, name: String) -> impl IntoView {
                         type="button"
                         disabled=is_publishing
                         data-testid="open-screen"
-                        on:click=move |_| publisher.open(choice.get(Source::Screen))
+                        on:click=move |_| publisher.open(choice.take(Source::Screen))
                     >
                         "Screen"
                     </button>
@@ -132,8 +132,11 @@ fn PublishView(id: CameraId, name: String) -> impl IntoView {
                     choice
                     devices
                     is_publishing=Signal::derive(is_publishing)
-                    on_device=Callback::new(move |()| {
-                        publisher.open(choice.get(Source::Camera));
+                    on_change=Callback::new(move |()| {
+                        // A screen would have to be picked again.
+                        if has_preview() && choice.source.get_untracked() == Source::Camera {
+                            publisher.open(choice.take(Source::Camera));
+                        }
                     })
                 />
                 <p class="form-actions">
@@ -192,6 +195,7 @@ fn PublishView(id: CameraId, name: String) -> impl IntoView {
 /// What the form says.
 #[derive(Clone, Copy, Debug)]
 struct Chosen {
+    source: RwSignal<Source>,
     resolution: RwSignal<Resolution>,
     layers: RwSignal<Layers>,
     sound: RwSignal<Sound>,
@@ -202,6 +206,7 @@ struct Chosen {
 impl Chosen {
     fn new() -> Self {
         Self {
+            source: RwSignal::new(Source::Camera),
             resolution: RwSignal::new(Resolution::default()),
             layers: RwSignal::new(Layers::default()),
             sound: RwSignal::new(Sound::default()),
@@ -210,7 +215,9 @@ impl Chosen {
         }
     }
 
-    fn get(self, source: Source) -> Choice {
+    /// All of it, for the source that is asked for now.
+    fn take(self, source: Source) -> Choice {
+        self.source.set(source);
         Choice {
             source,
             resolution: self.resolution.get_untracked(),
@@ -226,8 +233,8 @@ fn PublishOptions(
     choice: Chosen,
     devices: RwSignal<Devices>,
     is_publishing: Signal<bool>,
-    /// Another device was chosen.
-    on_device: Callback<()>,
+    /// What is captured is to be something else.
+    on_change: Callback<()>,
 ) -> impl IntoView {
     let resolutions = Resolution::ALL.map(|one| {
         view! {
@@ -245,14 +252,14 @@ fn PublishOptions(
                 label="Camera"
                 devices=cameras
                 chosen=choice.camera_id
-                on_device
+                on_change
             />
             <DeviceField
                 id="publish-microphone"
                 label="Microphone"
                 devices=microphones
                 chosen=choice.microphone_id
-                on_device
+                on_change
             />
             <div class="field">
                 <label for="publish-resolution">"Size"</label>
@@ -260,6 +267,7 @@ fn PublishOptions(
                     id="publish-resolution"
                     on:change=move |event| {
                         choice.resolution.set(Resolution::from_name(&event_target_value(&event)));
+                        on_change.run(());
                     }
                 >
                     {resolutions}
@@ -286,11 +294,12 @@ fn PublishOptions(
                         on:change=move |event| {
                             let is_on = event_target_checked(&event);
                             choice.sound.set(if is_on { Sound::On } else { Sound::Off });
+                            on_change.run(());
                         }
                     />
                     "Sound"
                 </label>
-                <p class="hint">"Size and sound count when the source is opened next."</p>
+                <p class="hint">"For a screen, size and sound count when it is chosen."</p>
             </div>
         </fieldset>
     }
@@ -302,7 +311,7 @@ fn DeviceField(
     label: &'static str,
     devices: Signal<Vec<Device>>,
     chosen: RwSignal<String>,
-    on_device: Callback<()>,
+    on_change: Callback<()>,
 ) -> impl IntoView {
     let options = move || {
         devices
@@ -319,7 +328,7 @@ fn DeviceField(
                 id=id
                 on:change=move |event| {
                     chosen.set(event_target_value(&event));
-                    on_device.run(());
+                    on_change.run(());
                 }
             >
                 {options}
