@@ -293,11 +293,7 @@ async fn retry(
         if let Some(audio) = &mut publishers.audio {
             audio.clear();
         }
-        let Some(error) = ended else {
-            sessions.rtsp.wait_for_teardown(STOP_TEARDOWN_TIMEOUT).await;
-            sessions.whep.wait_for_goodbyes(STOP_TEARDOWN_TIMEOUT).await;
-            return;
-        };
+        let Some(error) = ended else { break };
         let reason = error.to_string();
         if is_main {
             camera.set_away(CameraState::Lost { reason: reason.clone() });
@@ -313,10 +309,12 @@ async fn retry(
         }
         tokio::select! {
             biased;
-            () = token.cancelled() => return,
+            () = token.cancelled() => break,
             () = sleep(delay) => {}
         }
     }
+    sessions.rtsp.wait_for_teardown(STOP_TEARDOWN_TIMEOUT).await;
+    sessions.whep.wait_for_goodbyes(STOP_TEARDOWN_TIMEOUT).await;
 }
 
 /// Sessions of one source that its other side may still have to be told the end of.

@@ -231,7 +231,8 @@ impl Canvas {
         let edge = |block: usize| block * self.width / time_code::BLOCKS;
         for row in 0..self.code_height() {
             for (block, is_white) in blocks.into_iter().enumerate() {
-                let (from, to) = (row * self.width + edge(block), row * self.width + edge(block + 1));
+                let (from, to) =
+                    (row * self.width + edge(block), row * self.width + edge(block + 1));
                 self.yuv[from..to].fill(if is_white { WHITE } else { NO_COLOUR.y });
             }
         }

@@ -48,7 +48,10 @@ pub(super) async fn supervise_low(camera: &Camera, token: &CancellationToken) {
     let main = &camera.feed.layers()[0];
     loop {
         news.mark_unchanged();
-        let Some(format) = main.format().as_deref().and_then(low_format) else {
+        // A publisher's simulcast may have taken the place.
+        let is_free = camera.feed.layers()[layer].format().is_none();
+        let wanted = main.format().as_deref().and_then(low_format).filter(|_| is_free);
+        let Some(format) = wanted else {
             tokio::select! {
                 biased;
                 () = token.cancelled() => return,

@@ -363,7 +363,8 @@ async fn a_file_is_played_in_a_loop_in_its_own_time() {
         assert!((2900..9000).contains(&ticks), "{ticks}");
     }
     let sound = Reader::new(door.camera.feed.audio()).take(50).await;
-    assert!(sound.windows(2).all(|pair| (900..1100).contains(&(pair[1].time - pair[0].time))));
+    let steps: Vec<_> = sound.windows(2).map(|pair| pair[1].time - pair[0].time).collect();
+    assert!(steps.iter().all(|step| (900..3000).contains(step)), "{steps:?}");
     door.stop().await;
     std::fs::remove_file(clip).unwrap();
 }
