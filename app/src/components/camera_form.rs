@@ -49,7 +49,7 @@ fn FieldError(
     }
 }
 
-const SOURCES: &str = "rtsp:// and rtsps:// cameras, whip: to publish from a browser or an encoder, test: for a test picture.";
+const SOURCES: &str = "rtsp:// and rtsps:// cameras, whep+https:// to play from another server, whip: to publish from a browser or an encoder, ffmpeg: for what ffmpeg reads, test: for a test picture.";
 
 /// Every field of a camera; `camera` is what it is now, when it is being changed.
 #[component]
