@@ -26,8 +26,8 @@ use crate::{
 
 /// Where the transcoded layer is.
 const LOW: (usize, &str) = (2, "low");
-/// Widest picture it has.
-const MAX_WIDTH_PX: u32 = 1280;
+/// Largest picture it has: that of level 3.1, which is announced before there is one.
+const MAX_SIZE_PX: (f64, f64) = (1280.0, 720.0);
 /// The encoder goes on for this long after the last reader.
 const LINGER: Duration = Duration::from_secs(5);
 /// Before an encoder that failed is tried again.
@@ -84,11 +84,12 @@ pub(super) async fn supervise_low(camera: &Camera, token: &CancellationToken) {
 /// What the layer will carry; `None` when there is no need for one.
 fn low_format(main: &Format) -> Option<Format> {
     let video = main.video.as_ref().filter(|_| main.codec == Codec::H265)?;
-    let width_px = video.width_px.min(MAX_WIDTH_PX) / 2 * 2;
-    let height_px =
-        u64::from(video.height_px) * u64::from(width_px) / u64::from(video.width_px.max(1)) / 2 * 2;
+    let (width, height) = (f64::from(video.width_px), f64::from(video.height_px));
+    let scale = (MAX_SIZE_PX.0 / width).min(MAX_SIZE_PX.1 / height).min(1.0);
+    // 4:2:0 has even sides.
+    let even = |side: f64| ((side * scale / 2.0) as u32).max(1) * 2;
+    let (width_px, height_px) = (even(width), even(height));
     let codec = "avc1.42c01f".to_owned();
-    let height_px = u32::try_from(height_px).ok()?;
     Some(Format {
         codec: Codec::H264,
         rid: LOW.1.to_owned(),
@@ -268,10 +269,12 @@ fn sdp(media: &str, attributes: &[String]) -> String {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     #[test]
-    fn the_low_layer_is_h264_and_not_wider_than_720p() {
+    fn the_low_layer_is_h264_and_fits_into_720p() {
         let check = |width_px, height_px, expected: (u32, u32)| {
             let codec = "hvc1.1.6.L93.90".to_owned();
             let video = Some(VideoParameters { codec, width_px, height_px });
@@ -282,7 +285,8 @@ mod tests {
             assert_eq!(low_format(&Format { codec: Codec::H264, ..main }), None);
         };
         check(3840, 2160, (1280, 720));
-        check(2592, 1944, (1280, 960));
+        check(2592, 1944, (960, 720));
+        check(1080, 1920, (404, 720));
         check(641, 361, (640, 360));
     }
 
@@ -296,5 +300,20 @@ mod tests {
         let attributes = ["rtpmap:96 mpeg4-generic/44100/1", "fmtp:96 mode=AAC-hbr;config=1208"];
         assert_eq!(audio.attributes, attributes);
         assert_eq!(AudioSdp::of_sdp(camera.as_bytes(), 98), None);
+    }
+
+    proptest! {
+        #[test]
+        fn hostile_sdp_never_panics_and_adds_no_lines(
+            fmt in "[0-9 ]{0,6}", attribute in "(rtpmap|fmtp):9[67] \\PC{0,40}", rest in "\\PC{0,40}",
+        ) {
+            let text = format!(
+                "v=0\r\no=- 0 0 IN IP4 0.0.0.0\r\ns=-\r\nt=0 0\r\nm=audio 0 RTP/AVP {fmt} 97\r\n\
+                 a={attribute}\r\n{rest}"
+            );
+            if let Some(audio) = AudioSdp::of_sdp(text.as_bytes(), 97) {
+                prop_assert!(audio.attributes.iter().all(|line| !line.contains(['\r', '\n'])));
+            }
+        }
     }
 }

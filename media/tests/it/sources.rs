@@ -363,8 +363,21 @@ async fn a_file_is_played_in_a_loop_in_its_own_time() {
         assert!((2900..9000).contains(&ticks), "{ticks}");
     }
     let sound = Reader::new(door.camera.feed.audio()).take(50).await;
+    // There too.
     let steps: Vec<_> = sound.windows(2).map(|pair| pair[1].time - pair[0].time).collect();
     assert!(steps.iter().all(|step| (900..3000).contains(step)), "{steps:?}");
+    door.stop().await;
+    std::fs::remove_file(clip).unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_h265_file_is_copied_and_offers_h264_on_demand() {
+    let clip = clip("h265.mkv", "-c:v libx265 -x265-params bframes=0 -g 15 -pix_fmt yuv420p").await;
+    let door = supervise(config(&format!("ffmpeg:{}", clip.display())));
+    let status = door.wait_for(|status| status.layers.len() == 2).await;
+    assert!(status.layers[0].video.codec.starts_with("hvc1."), "{status:?}");
+    assert!(status.layers[1].video.codec.starts_with("avc1."), "{status:?}");
+    assert!(Reader::new(&door.camera.feed.layers()[2]).take(30).await[0].is_key);
     door.stop().await;
     std::fs::remove_file(clip).unwrap();
 }
