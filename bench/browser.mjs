@@ -20,6 +20,7 @@ const { chromium } = createRequire(new URL("../end2end/package.json", import.met
 const WATCH_MS = 5_000;
 const GOP_MS = 5_000;
 const SETTLE_MS = 3_000;
+const RUN_TIMEOUT_MS = 60_000;
 
 const [what, runsText, file, ...servers] = process.argv.slice(2);
 const runs = Number(runsText);
@@ -121,6 +122,9 @@ function percentile(values, percent) {
   return sorted[Math.max(1, Math.ceil((percent / 100) * sorted.length)) - 1];
 }
 
+const told = ({ firstFrameMs, freezes, latencies, unread }) =>
+  `first frame ${ms(firstFrameMs)} ms, ${freezes} freezes` +
+  (latencies.length > 0 ? `, latency ${ms(percentile(latencies, 50))} ms, ${unread} unread` : "");
 const ms = (value) => (value === undefined ? "–" : value.toFixed(0));
 const sum = (values) => values.reduce((a, b) => a + b, 0);
 
@@ -152,27 +156,18 @@ try {
     await page.goto(address);
     pages.push({ name: server.split("=")[0], whep, page });
   }
-  // The first run warms the browser up and is not counted.
+  // The first run warms the browser up and is not counted; a camera may not be live yet either.
   for (let run = 0; run <= runs; run += 1) {
     for (const { name, whep, page } of pages) {
       await sleep(Math.random() * GOP_MS);
-      const glass = what === "glass-to-glass";
-      const options = { whep, watchMs: WATCH_MS, settleMs: glass ? SETTLE_MS : 0 };
+      const settleMs = what === "glass-to-glass" ? SETTLE_MS : 0;
       await page.bringToFront();
-      let outcome;
-      for (let attempt = 0; !outcome; attempt += 1) {
-        try {
-          outcome = await page.evaluate(watch, options);
-        } catch (error) {
-          // The camera may not be live yet when the servers have just started.
-          if (run > 0 || attempt > 10) throw error;
-          await sleep(1_000);
-        }
-      }
-      console.error(
-        `  ${name} ${run}: first frame ${ms(outcome.firstFrameMs)} ms, ${outcome.freezes} freezes, ` +
-          `latency ${ms(percentile(outcome.latencies, 50))} ms, ${outcome.unread} unread`,
-      );
+      const outcome = await Promise.race([
+        page.evaluate(watch, { whep, watchMs: WATCH_MS, settleMs }),
+        sleep(RUN_TIMEOUT_MS).then(() => ({ failed: "the page hangs" })),
+      ]).catch((error) => ({ failed: error.message.split("\n")[0] }));
+      console.error(`  ${name} ${run}: ${outcome.failed ?? told(outcome)}`);
+      if (outcome.failed) await page.reload();
       if (run > 0) found[name].push(outcome);
     }
   }
@@ -181,18 +176,25 @@ try {
 }
 writeFileSync(file, JSON.stringify(found, null, 1));
 
+/** Every server with the runs that came to an end, and how many there were. */
+const ended = Object.entries(found).map(([name, outcomes]) => {
+  const good = outcomes.filter((outcome) => !outcome.failed);
+  const failed = outcomes.length - good.length;
+  return [name, good, failed > 0 ? `${outcomes.length} (${failed} failed)` : `${outcomes.length}`];
+});
+
 if (what === "first-frame") {
   console.log(
     "| server | runs | first frame ms p50 / p95 / max | runs with a freeze in 5 s | freezes | SRTP |\n" +
       "|---|---|---|---|---|---|",
   );
-  for (const [name, outcomes] of Object.entries(found)) {
+  for (const [name, outcomes, count] of ended) {
     const times = outcomes.map((outcome) => outcome.firstFrameMs);
     const freezes = outcomes.map((outcome) => outcome.freezes);
     console.log(
-      `| ${name} | ${outcomes.length} | ${ms(percentile(times, 50))} / ${ms(percentile(times, 95))} ` +
+      `| ${name} | ${count} | ${ms(percentile(times, 50))} / ${ms(percentile(times, 95))} ` +
         `/ ${ms(Math.max(...times))} | ${freezes.filter(Boolean).length} | ${sum(freezes)} ` +
-        `| ${outcomes[0].srtpCipher} |`,
+        `| ${outcomes[0]?.srtpCipher} |`,
     );
   }
 } else {
@@ -200,11 +202,11 @@ if (what === "first-frame") {
     "| server | runs | frames | glass to glass ms p50 / p95 | of it Chromium's jitter buffer ms | freezes " +
       "| code unreadable |\n|---|---|---|---|---|---|---|",
   );
-  for (const [name, outcomes] of Object.entries(found)) {
+  for (const [name, outcomes, count] of ended) {
     const all = outcomes.flatMap((outcome) => outcome.latencies);
     const buffer = outcomes.map((outcome) => outcome.jitterBufferMs);
     console.log(
-      `| ${name} | ${outcomes.length} | ${all.length} | ${ms(percentile(all, 50))} / ` +
+      `| ${name} | ${count} | ${all.length} | ${ms(percentile(all, 50))} / ` +
         `${ms(percentile(all, 95))} | ${ms(percentile(buffer, 50))} ` +
         `| ${sum(outcomes.map((outcome) => outcome.freezes))} ` +
         `| ${sum(outcomes.map((outcome) => outcome.unread))} |`,

@@ -19,14 +19,31 @@ const { items } = await (await fetch(`${url}/api/assets?limit=100`)).json();
 const first = (kind) => items.find((asset) => asset.kind === kind)?.id;
 const pages = { assets: "/assets", live: "/live", login: "/login" };
 if (first("image")) pages.image = `/assets/${first("image")}`;
+const cameras = (await (await fetch(`${url}/api/cameras`)).json()).items;
+const live = cameras.find((camera) => camera.state === "live");
+pages.cameras = "/live/cameras";
+pages["camera-new"] = "/live/cameras/new";
+if (live) pages["live-solo"] = `/live?camera=${live.id}`;
+if (cameras.length > 0) {
+  pages["camera-edit"] = `/live/cameras/${(cameras.find((one) => one.state !== "live") ?? cameras[0]).id}`;
+  pages.publish = `/live/publish/${cameras[0].id}`;
+}
 if (first("video")) pages.video = `/assets/${first("video")}`;
 
 /** What a page must show before its picture is worth taking. */
 async function settle(page, name) {
   await page.evaluate(() => document.fonts.ready);
-  if (name === "live") {
+  if (name === "live" || name === "live-solo") {
     const playing = page.locator('[data-testid="camera-tile"][data-state="playing"]').first();
     await playing.waitFor({ timeout: 15_000 }).catch(() => console.log("  no camera plays"));
+    if (name === "live-solo") {
+      await page.keyboard.press("h");
+      await page.waitForTimeout(3_000);
+    }
+  }
+  if (name === "publish") {
+    await page.getByTestId("open-camera").click();
+    await page.waitForTimeout(1_000);
   }
   if (name === "video") {
     const ready = () => (document.querySelector("video")?.readyState ?? 0) >= 2;
@@ -39,7 +56,13 @@ async function settle(page, name) {
 
 const browser = await chromium.launch({
   executablePath: process.env.DAMWALL_TEST_CHROMIUM ?? "/usr/bin/chromium",
-  args: ["--no-sandbox", "--disable-gpu", "--autoplay-policy=no-user-gesture-required"],
+  args: [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--autoplay-policy=no-user-gesture-required",
+    "--use-fake-device-for-media-stream",
+    "--use-fake-ui-for-media-stream",
+  ],
 });
 try {
   for (const [width, height] of Object.entries(WIDTHS)) {

@@ -2,28 +2,38 @@
 //!
 //! Server functions are public endpoints: each authorises and validates for itself.
 
+mod cameras;
 mod error;
 mod response;
 
-use domain::{Asset, CameraStatus, Page};
+use domain::{Asset, CameraStatus, Page, Role};
 use leptos::{prelude::*, server_fn::codec::GetUrl};
 use serde::{Deserialize, Serialize};
 
+pub use cameras::{
+    AddCamera, CameraField, FormError, ProbeCamera, RemoveCamera, SaveCamera, check_admin,
+    list_camera_details, read_camera,
+};
 pub use error::PageError;
-pub use response::{set_content_security_policy, set_found, set_not_found};
+pub use response::{
+    allow_camera_and_microphone, set_content_security_policy, set_found, set_not_found,
+};
 
 /// Who is looking, as far as pages show it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Session {
     /// Whether there is something to log out of.
     pub token_login: bool,
+    /// What they may do.
+    pub role: Role,
 }
 
 /// Who is looking.
 #[server(prefix = "/fn", endpoint = "session", input = GetUrl)]
 pub async fn read_session() -> Result<Session, PageError> {
     response::viewer().await?;
-    Ok(Session { token_login: response::access()?.token_login })
+    let access = response::access()?;
+    Ok(Session { token_login: access.token_login, role: access.role })
 }
 
 /// One page of assets, newest first. `limit` and `after` are as they stand in the page's address.

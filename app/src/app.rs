@@ -11,7 +11,10 @@ use leptos_router::{
 use crate::{
     api,
     components::Header,
-    pages::{AssetPage, AssetsPage, LivePage, NotFoundPage},
+    pages::{
+        AssetPage, AssetsPage, CamerasPage, EditCameraPage, LivePage, NewCameraPage, NotFoundPage,
+        PublishPage,
+    },
 };
 
 /// The whole HTML document, as the server sends it. Sets the `Content-Security-Policy` header.
@@ -64,6 +67,10 @@ pub fn App() -> impl IntoView {
                     <Route path=path!("/assets") view=AssetsPage ssr=SsrMode::Async />
                     <Route path=path!("/assets/:id") view=AssetPage ssr=SsrMode::Async />
                     <Route path=path!("/live") view=LivePage ssr=SsrMode::Async />
+                    <Route path=path!("/live/cameras") view=CamerasPage ssr=SsrMode::Async />
+                    <Route path=path!("/live/cameras/new") view=NewCameraPage ssr=SsrMode::Async />
+                    <Route path=path!("/live/cameras/:id") view=EditCameraPage ssr=SsrMode::Async />
+                    <Route path=path!("/live/publish/:camera") view=PublishPage ssr=SsrMode::Async />
                 </FlatRoutes>
             </main>
         </Router>

@@ -35,6 +35,14 @@ pub fn date(at: Timestamp) -> String {
     at.strftime("%Y-%m-%d %H:%M UTC").to_string()
 }
 
+/// `512 kbit/s`, `2.1 Mbit/s`.
+pub fn bitrate(kbps: u32) -> String {
+    match kbps {
+        0..1000 => format!("{kbps} kbit/s"),
+        _ => format!("{:.1} Mbit/s", f64::from(kbps) / 1000.0),
+    }
+}
+
 /// `1920 × 1080`.
 pub fn dimensions(width_px: u32, height_px: u32) -> String {
     format!("{width_px} × {height_px}")

@@ -7,8 +7,9 @@ use std::collections::HashMap;
 
 use crate::rtp::Frame;
 
-/// A server that holds a frame back longer than this is not measured but broken.
-const MAX_DELAY_NS: u64 = 3_000_000_000;
+/// The most that is recognised: an overloaded server can be seconds behind. Below the length of a camera's
+/// clip in a loop, after which sizes repeat.
+pub const MAX_DELAY_NS: u64 = 15_000_000_000;
 /// A viewer may even be a little earlier than the reference reader.
 const MAX_LEAD_NS: u64 = 500_000_000;
 const SAMPLES: usize = 60;

@@ -42,7 +42,7 @@ enum Command {
     },
     /// Puts what was found of several servers into one Markdown table.
     Table {
-        /// Files that `run` wrote.
+        /// Files that `run` wrote; several of one server are put together.
         #[arg(required = true)]
         files: Vec<PathBuf>,
     },
@@ -80,7 +80,7 @@ fn run(cli: Cli) -> Result<()> {
                         .with_context(|| format!("{} is none of ours", file.display()))?,
                 );
             }
-            print!("{}", report::markdown(&servers));
+            print!("{}", report::markdown(&report::merged(servers)));
             Ok(())
         }
     }

@@ -11,7 +11,7 @@ use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use url::Url;
 
-use crate::latency::added_ms;
+use crate::latency::{MAX_DELAY_NS, added_ms};
 use crate::process::{cpu_ms, rss_bytes};
 use crate::reference::Reference;
 use crate::report::{Camera, Cycles, Idle, Row, Server, Step};
@@ -88,13 +88,14 @@ pub async fn measure(plan: &Plan) -> Result<Server> {
         rows.push(row);
         sleep(PAUSE).await;
     }
+    // Before the ladder: memory that many viewers leave behind would hide what a connection leaks.
+    let cycles = if plan.cycles == 0 { None } else { Some(cycle(plan, &shared).await?) };
     let mut ladder = Vec::new();
     for &viewers in &plan.ladder {
         let step = ladder_step(plan, &shared, viewers).await?;
         say(&plan.name, &format!("with {viewers} viewers {:.1} MB", step.rss_mb));
         ladder.push(step);
     }
-    let cycles = if plan.cycles == 0 { None } else { Some(cycle(plan, &shared).await?) };
     Ok(Server {
         name: plan.name.clone(),
         secs: plan.secs,
@@ -216,7 +217,7 @@ async fn stage(
     let rss_mb = rss_mb(plan.pid)?;
     shared.recording.set(false);
     // Frames of the camera that viewers got a little later.
-    let origin = reference.since(began_ns.saturating_sub(5_000_000_000));
+    let origin = reference.since(began_ns.saturating_sub(MAX_DELAY_NS));
 
     let mut watched = Vec::new();
     let mut failed = 0;

@@ -19,9 +19,10 @@ export interface AssetRow {
 export interface CameraRow {
   id: string;
   name: string;
-  state: "connecting" | "live" | "lost";
+  state: "idle" | "connecting" | "live" | "lost";
   reason?: string;
   viewers: number;
+  layers: { rid: string; width_px: number; height_px: number }[];
 }
 
 /** A running server. */
@@ -66,6 +67,39 @@ export class Damwall {
 
   async cameras(): Promise<CameraRow[]> {
     return (await this.json<{ items: CameraRow[] }>("/api/cameras")).items;
+  }
+
+  /** Waits until these cameras are live. */
+  async live(...ids: string[]): Promise<void> {
+    const deadline = Date.now() + 30_000;
+    for (;;) {
+      const cameras = await this.cameras();
+      const is = (id: string) => cameras.find((camera) => camera.id === id)?.state === "live";
+      if (ids.every(is)) return;
+      if (Date.now() > deadline) throw new Error(`not live: ${JSON.stringify(cameras)}`);
+      await new Promise((resume) => setTimeout(resume, 200));
+    }
+  }
+
+  /** Adds a camera through the API. */
+  async addCamera(id: string, url: string): Promise<void> {
+    await this.send("POST", "/api/cameras", { id, url });
+  }
+
+  /** Takes it out again; one that is not there is fine. */
+  async removeCamera(id: string): Promise<void> {
+    await fetch(`${this.url}/api/cameras/${id}`, { method: "DELETE" });
+  }
+
+  private async send(method: string, path: string, body: unknown): Promise<void> {
+    const response = await fetch(this.url + path, {
+      method,
+      headers: { "content-type": "application/json" },
+      body: JSON.stringify(body),
+    });
+    if (!response.ok) {
+      throw new Error(`${method} ${path} answered ${response.status}: ${await response.text()}`);
+    }
   }
 
   /** What the server has printed, for the report of a failed test. */

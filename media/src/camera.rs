@@ -53,10 +53,16 @@ pub enum RtspTransport {
 /// Where a camera's pictures come from. Its `Debug` and `Display` never show credentials.
 #[derive(Clone, PartialEq, Eq)]
 pub enum SourceUrl {
-    /// `rtsp://[user:password@]host[:port]/path`, interleaved over TCP.
+    /// `rtsp://[user:password@]host[:port]/path`, or `rtsps://…` over TLS. A camera's certificate has to be
+    /// one that this machine trusts, unless the URL ends in `#insecure`.
     Rtsp(RtspUrl),
     /// `whep+http[s]://[user:password@|token@]host[:port]/path`: a camera of another server.
     Whep(WhepUrl),
+    /// `ffmpeg:` and what ffmpeg reads: `/dev/video0`, a file (played in a loop), `https://…`, `srt://…`,
+    /// or `lavfi:` and a graph of filters.
+    Ffmpeg(FfmpegInput),
+    /// `whip:`: somebody publishes to it.
+    Whip,
     /// `test:` or `test:<width>x<height>`: a pattern with clock and frame number.
     Test {
         /// Even, 64–3840.
@@ -66,11 +72,58 @@ pub enum SourceUrl {
     },
 }
 
-/// An `rtsp://` URL with its credentials set apart.
+/// An `rtsp://` or `rtsps://` URL with its credentials set apart.
 #[derive(Clone, PartialEq, Eq)]
 pub struct RtspUrl {
     pub(crate) url: Url,
     pub(crate) credentials: Option<(String, String)>,
+    /// `rtsps`: which certificates are good.
+    pub(crate) tls: Option<Trust>,
+}
+
+/// Which certificates a camera may show.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Trust {
+    /// Those that this machine trusts.
+    SystemRoots,
+    /// `#insecure`: any, for cameras that made their own. Whoever is on the way can read along.
+    AnyCertificate,
+}
+
+/// What ffmpeg reads.
+#[derive(Clone, PartialEq, Eq)]
+pub enum FfmpegInput {
+    /// A graph of filters that makes a picture.
+    Lavfi(String),
+    /// A camera at this machine, `/dev/video0`.
+    Device(String),
+    /// A file, or a URL.
+    Other(String),
+}
+
+impl FfmpegInput {
+    fn parse(text: &str) -> Result<Self, SourceUrlError> {
+        // It becomes an argument of ffmpeg, and must not be taken for an option.
+        if text.is_empty() || text.starts_with('-') || text.chars().any(char::is_control) {
+            return Err(SourceUrlError::BadFfmpegInput);
+        }
+        Ok(match text.strip_prefix("lavfi:") {
+            Some(graph) => Self::Lavfi(graph.to_owned()),
+            None if text.starts_with("/dev/video") => Self::Device(text.to_owned()),
+            None => Self::Other(text.to_owned()),
+        })
+    }
+
+    /// The text for ffmpeg's command line, credentials included.
+    pub(crate) fn expose(&self) -> &str {
+        let (Self::Lavfi(text) | Self::Device(text) | Self::Other(text)) = self;
+        text
+    }
+
+    /// Whether it has a picture that is to be encoded, and no sound, without a look at it.
+    pub(crate) fn is_known(&self) -> bool {
+        matches!(self, Self::Lavfi(_) | Self::Device(_))
+    }
 }
 
 /// A `whep+http://` or `whep+https://` URL: the WHEP endpoint, with its credentials set apart.
@@ -87,12 +140,12 @@ pub struct WhepUrl {
 pub enum SourceUrlError {
     /// Not a URL at all.
     #[error(
-        "is not a URL; expected rtsp://[user:password@]host[:port]/path, whep+https://…, or test:"
+        "is not a URL; expected rtsp://[user:password@]host[:port]/path, whep+https://…, ffmpeg:input, whip: or test:"
     )]
     NotAUrl,
     /// A scheme that is not supported.
     #[error(
-        "has an unsupported scheme; supported are rtsp://, whep+http://, whep+https:// and test:"
+        "has an unsupported scheme; supported are rtsp://, rtsps://, whep+http://, whep+https://, ffmpeg:, whip: and test:"
     )]
     UnsupportedScheme,
     /// No host.
@@ -104,6 +157,15 @@ pub enum SourceUrlError {
     /// A token that no HTTP header can carry.
     #[error("has a token with other characters than visible ASCII")]
     BadToken,
+    /// `ffmpeg:` with nothing behind it, or with an option.
+    #[error("expected ffmpeg: and a device, file or URL, not an option")]
+    BadFfmpegInput,
+    /// `whip:` with something behind it.
+    #[error("expected whip: with nothing behind it")]
+    BadWhip,
+    /// `rtsps://` with another fragment than `#insecure`.
+    #[error("has a fragment; only rtsps:// may have one, #insecure")]
+    BadFragment,
     /// `test:` with something else than a size behind it.
     #[error("expected test: or test:<width>x<height> with even numbers from 64x64 to 3840x2160")]
     BadTestSize,
@@ -119,12 +181,23 @@ impl std::str::FromStr for SourceUrl {
         if let Some(endpoint) = text.strip_prefix("whep+") {
             return WhepUrl::parse(endpoint).map(Self::Whep);
         }
-        let (url, credentials) = split_credentials(text)?;
-        if url.scheme() != "rtsp" {
-            return Err(SourceUrlError::UnsupportedScheme);
+        if let Some(input) = text.strip_prefix("ffmpeg:") {
+            return FfmpegInput::parse(input).map(Self::Ffmpeg);
         }
+        if let Some(rest) = text.strip_prefix("whip:") {
+            return if rest.is_empty() { Ok(Self::Whip) } else { Err(SourceUrlError::BadWhip) };
+        }
+        let (mut url, credentials) = split_credentials(text)?;
+        let tls = match (url.scheme(), url.fragment()) {
+            ("rtsp", None) => None,
+            ("rtsps", None) => Some(Trust::SystemRoots),
+            ("rtsps", Some("insecure")) => Some(Trust::AnyCertificate),
+            ("rtsp" | "rtsps", Some(_)) => return Err(SourceUrlError::BadFragment),
+            _ => return Err(SourceUrlError::UnsupportedScheme),
+        };
+        url.set_fragment(None);
         let credentials = credentials.map(|(user, password)| (user, password.unwrap_or_default()));
-        Ok(Self::Rtsp(RtspUrl { url, credentials }))
+        Ok(Self::Rtsp(RtspUrl { url, credentials, tls }))
     }
 }
 
@@ -136,7 +209,7 @@ fn split_credentials(text: &str) -> Result<(Url, Option<Credentials>), SourceUrl
     let mut url = Url::parse(text).map_err(|_| SourceUrlError::NotAUrl)?;
     if url.host_str().is_none_or(str::is_empty) {
         return Err(match url.scheme() {
-            "rtsp" => SourceUrlError::NoHost,
+            "rtsp" | "rtsps" => SourceUrlError::NoHost,
             _ => SourceUrlError::UnsupportedScheme,
         });
     }
@@ -196,11 +269,17 @@ fn parse_test(size: &str) -> Result<SourceUrl, SourceUrlError> {
 impl fmt::Display for SourceUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Rtsp(RtspUrl { url, .. }) => write_host(url, f),
+            Self::Rtsp(RtspUrl { url, tls, .. }) => {
+                write_host(url, f)?;
+                let is_insecure = *tls == Some(Trust::AnyCertificate);
+                f.write_str(if is_insecure { "#insecure" } else { "" })
+            }
             Self::Whep(WhepUrl { url, .. }) => {
                 f.write_str("whep+")?;
                 write_host(url, f)
             }
+            Self::Ffmpeg(input) => write!(f, "ffmpeg:{input}"),
+            Self::Whip => f.write_str("whip:"),
             Self::Test { width_px, height_px } => write!(f, "test:{width_px}x{height_px}"),
         }
     }
@@ -213,6 +292,29 @@ fn write_host(url: &Url, f: &mut fmt::Formatter<'_>) -> fmt::Result {
     write!(f, "{}://{}", url.scheme(), url.host_str().unwrap_or_default())?;
     url.port().map_or(Ok(()), |port| write!(f, ":{port}"))?;
     f.write_str(if has_more { "/…" } else { "" })
+}
+
+impl fmt::Display for FfmpegInput {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Lavfi(_) => f.write_str("lavfi:…"),
+            Self::Device(path) => f.write_str(path),
+            // `subfile,,…` and its like hold other URLs.
+            Self::Other(name) => match name.split_once(':') {
+                Some((scheme, _)) if scheme.chars().all(|c| c.is_ascii_alphanumeric()) => {
+                    write!(f, "{scheme}:…")
+                }
+                Some(_) => f.write_str("…"),
+                None => f.write_str(name),
+            },
+        }
+    }
+}
+
+impl fmt::Debug for FfmpegInput {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "FfmpegInput({self})")
+    }
 }
 
 impl fmt::Debug for SourceUrl {
@@ -275,6 +377,11 @@ mod tests {
             ("", SourceUrlError::NotAUrl),
             ("camera", SourceUrlError::NotAUrl),
             ("http://host/", SourceUrlError::UnsupportedScheme),
+            ("rtsp://host/#insecure", SourceUrlError::BadFragment),
+            ("rtsps://host/#secure", SourceUrlError::BadFragment),
+            ("ffmpeg:", SourceUrlError::BadFfmpegInput),
+            ("ffmpeg:-f", SourceUrlError::BadFfmpegInput),
+            ("whip:door", SourceUrlError::BadWhip),
             ("rtsp:///path", SourceUrlError::NoHost),
             ("whep+rtsp://host/", SourceUrlError::UnsupportedScheme),
             ("whep+https://", SourceUrlError::NotAUrl),
@@ -286,10 +393,41 @@ mod tests {
         }
     }
 
+    #[test]
+    fn every_kind_of_source_is_known_by_its_text() {
+        let check = |text: &str, shown: &str| {
+            let source: SourceUrl = text.parse().unwrap();
+            assert_eq!(source.to_string(), shown);
+        };
+        check("rtsps://a:b@cam/x", "rtsps://cam/…");
+        check("rtsps://a:b@cam:7441/x#insecure", "rtsps://cam:7441/…#insecure");
+        check("ffmpeg:/dev/video0", "ffmpeg:/dev/video0");
+        check("ffmpeg:clip.mp4", "ffmpeg:clip.mp4");
+        check("ffmpeg:https://a:b@host/live.m3u8?token=c", "ffmpeg:https:…");
+        check("ffmpeg:lavfi:testsrc2=s=320x180", "ffmpeg:lavfi:…");
+        check("whip:", "whip:");
+        check("test:", "test:1280x720");
+    }
+
     proptest! {
         #[test]
-        fn any_text_is_a_source_or_an_error(text in "(rtsp://|whep\\+https?://|test:)?\\PC{0,60}") {
-            let _ = text.parse::<SourceUrl>();
+        fn no_kind_of_source_shows_credentials(
+            scheme in "(rtsp|rtsps|whep\\+https|ffmpeg:https|ffmpeg:srt|ffmpeg:subfile,,start,0,:http)",
+            secret in "[A-Z]{8,16}",
+        ) {
+            let text = format!("{scheme}://user:{secret}@host/{secret}?key={secret}");
+            let source: SourceUrl = text.parse().unwrap();
+            let shown = format!("{source} {source:?}");
+            prop_assert!(!shown.contains(&secret));
+        }
+
+        #[test]
+        fn any_text_is_a_source_or_an_error(
+            text in "(rtsp://|rtsps://|whep\\+https?://|ffmpeg:|whip:|test:)?\\PC{0,60}",
+        ) {
+            if let Ok(source) = text.parse::<SourceUrl>() {
+                let _ = source.to_string();
+            }
         }
     }
 }

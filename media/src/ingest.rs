@@ -3,6 +3,7 @@
 //! Must not: know viewers. A camera that fails costs its own task's time and nothing else.
 
 use std::{
+    convert::Infallible,
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicU32, Ordering},
@@ -22,10 +23,16 @@ use crate::{
     sansio::backoff::Backoff,
 };
 
+mod child;
+mod ffmpeg;
+mod loopback;
 pub mod publisher;
 pub mod rtsp;
 pub mod test_pattern;
+mod tls_relay;
+mod transcode;
 mod whep;
+mod whip;
 
 /// Without a picture for this long a camera counts as lost.
 pub const SILENCE_TIMEOUT: Duration = Duration::from_secs(3);
@@ -66,6 +73,12 @@ pub enum SourceError {
     /// The SPS cannot be read.
     #[error("the camera's parameter sets cannot be read")]
     BadParameterSets,
+    /// `rtsps`: the certificate is not one to trust.
+    #[error("the camera's certificate is not trusted; `#insecure` behind the URL takes any")]
+    Certificate,
+    /// `rtsps`: no common ground.
+    #[error("the camera does not speak TLS as we do")]
+    Tls,
     /// Packets stopped.
     #[error("no picture for 3 seconds")]
     Silent,
@@ -179,7 +192,9 @@ impl Camera {
 
 /// Runs one camera until `token` is cancelled: always, or while somebody wants it.
 pub async fn supervise(camera: Arc<Camera>, token: CancellationToken) {
-    if !camera.config.on_demand {
+    // Nobody can be asked to publish.
+    let is_published_to = camera.config.source == SourceUrl::Whip;
+    if !camera.config.on_demand || is_published_to {
         run_sources(&camera, &token).await;
         return;
     }
@@ -223,12 +238,20 @@ async fn unwanted(demand: &mut watch::Receiver<u32>) {
 
 /// Runs every source of a camera until `token` is cancelled; one that is lost does not stop the others.
 async fn run_sources(camera: &Camera, token: &CancellationToken) {
-    let sub = async {
-        if let Some(sub) = &camera.config.sub {
-            retry(camera, sub, SUB, token).await;
+    let main = async {
+        match &camera.config.source {
+            SourceUrl::Whip => whip::run(camera, token).await,
+            source => retry(camera, source, MAIN, token).await,
         }
     };
-    tokio::join!(retry(camera, &camera.config.source, MAIN, token), sub);
+    let sub = async {
+        match &camera.config.sub {
+            // A publisher brings its layers itself.
+            None | Some(SourceUrl::Whip) => {}
+            Some(sub) => retry(camera, sub, SUB, token).await,
+        }
+    };
+    tokio::join!(main, sub, transcode::supervise_low(camera, token));
 }
 
 /// Where one source publishes to.
@@ -260,7 +283,7 @@ async fn retry(
         let ended = tokio::select! {
             biased;
             () = token.cancelled() => None,
-            error = run_once(source, &mut publishers, &sessions) => Some(error),
+            Err(error) = run_once(source, &mut publishers, &sessions) => Some(error),
         };
         if publishers.video.has_published() {
             backoff.reset();
@@ -270,11 +293,7 @@ async fn retry(
         if let Some(audio) = &mut publishers.audio {
             audio.clear();
         }
-        let Some(error) = ended else {
-            sessions.rtsp.wait_for_teardown(STOP_TEARDOWN_TIMEOUT).await;
-            sessions.whep.wait_for_goodbyes(STOP_TEARDOWN_TIMEOUT).await;
-            return;
-        };
+        let Some(error) = ended else { break };
         let reason = error.to_string();
         if is_main {
             camera.set_away(CameraState::Lost { reason: reason.clone() });
@@ -290,10 +309,12 @@ async fn retry(
         }
         tokio::select! {
             biased;
-            () = token.cancelled() => return,
+            () = token.cancelled() => break,
             () = sleep(delay) => {}
         }
     }
+    sessions.rtsp.wait_for_teardown(STOP_TEARDOWN_TIMEOUT).await;
+    sessions.whep.wait_for_goodbyes(STOP_TEARDOWN_TIMEOUT).await;
 }
 
 /// Sessions of one source that its other side may still have to be told the end of.
@@ -308,16 +329,15 @@ async fn run_once(
     source: &SourceUrl,
     publishers: &mut Publishers<'_>,
     sessions: &Sessions,
-) -> SourceError {
-    let ended = match source {
+) -> Result<Infallible, SourceError> {
+    match source {
         SourceUrl::Rtsp(url) => rtsp::run(url, publishers, &sessions.rtsp).await,
         SourceUrl::Whep(url) => whep::run(url, publishers, &sessions.whep).await,
+        SourceUrl::Ffmpeg(input) => ffmpeg::run(input, publishers).await,
         SourceUrl::Test { width_px, height_px } => {
             test_pattern::run(*width_px, *height_px, &mut publishers.video).await
         }
-    };
-    match ended {
-        Ok(never) => match never {},
-        Err(error) => error,
+        // Has a loop of its own, [`whip::run`].
+        SourceUrl::Whip => std::future::pending().await,
     }
 }

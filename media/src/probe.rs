@@ -1,12 +1,8 @@
 //! What a camera offers, for `damwall camera probe`. Must not: keep a connection open afterwards.
 
-use std::{
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::time::{Duration, Instant};
 
 use domain::VideoParameters;
-use retina::client::SessionGroup;
 use tokio::time::timeout;
 
 use crate::{
@@ -16,6 +12,8 @@ use crate::{
 
 /// How long the video is watched, so that two key frames of most cameras fall into it.
 const WATCH: Duration = Duration::from_secs(6);
+/// For telling the camera that it is over.
+const TEARDOWN_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// One track of a camera's SDP.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -55,8 +53,8 @@ pub struct Report {
 /// Why the camera cannot be used, as a sentence.
 pub async fn probe(url: &RtspUrl) -> Result<Report, SourceError> {
     let began = Instant::now();
-    let group = Arc::new(SessionGroup::default());
-    let described = rtsp::describe(url, group.clone()).await?;
+    let sessions = rtsp::RtspSessions::default();
+    let described = rtsp::describe(url, &sessions).await?;
     let tracks = described
         .streams()
         .iter()
@@ -107,7 +105,6 @@ pub async fn probe(url: &RtspUrl) -> Result<Report, SourceError> {
         lost_packets,
     };
     drop(playback);
-    // A camera that does not answer its TEARDOWN is left to time out.
-    let _ = timeout(Duration::from_secs(2), group.await_teardown()).await;
+    sessions.wait_for_teardown(TEARDOWN_TIMEOUT).await;
     Ok(report)
 }

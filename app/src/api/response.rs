@@ -4,12 +4,18 @@
 
 #[cfg(feature = "ssr")]
 mod server {
-    use http::{HeaderValue, StatusCode, header, request::Parts};
+    use std::sync::Arc;
+
+    use axum::extract::FromRequestParts;
+    use http::{HeaderName, HeaderValue, StatusCode, header, request::Parts};
     use leptos::{nonce::use_nonce, prelude::use_context};
     use leptos_axum::ResponseOptions;
 
-    use super::super::PageError;
-    use crate::ssr::{Access, AccessDenied, Backend, Viewer, content_security_policy};
+    use super::super::{CameraField, FormError, PageError};
+    use crate::ssr::{
+        Access, AccessDenied, Admin, Backend, CameraAdmin, CameraAdminError, Viewer,
+        content_security_policy,
+    };
 
     fn set_status(status: StatusCode) {
         if let Some(response) = use_context::<ResponseOptions>() {
@@ -44,6 +50,18 @@ mod server {
         }
     }
 
+    /// Lets the page use the camera, the microphone and the screen; no other page may.
+    pub fn allow_camera_and_microphone() {
+        if let Some(response) = use_context::<ResponseOptions>() {
+            response.insert_header(
+                HeaderName::from_static("permissions-policy"),
+                HeaderValue::from_static(
+                    "camera=(self), microphone=(self), display-capture=(self), geolocation=(), payment=(), usb=()",
+                ),
+            );
+        }
+    }
+
     /// Passes an outcome on; an error sets the response's status.
     pub(in super::super) fn or_status<T>(outcome: Result<T, PageError>) -> Result<T, PageError> {
         outcome.inspect_err(|error| {
@@ -71,16 +89,67 @@ mod server {
         use_context::<Parts>().ok_or(PageError::Unavailable)
     }
 
+    async fn extract<T>() -> Result<T, PageError>
+    where
+        T: FromRequestParts<(), Rejection = AccessDenied>,
+    {
+        let mut parts = parts()?;
+        T::from_request_parts(&mut parts, &()).await.map_err(|denied| match denied {
+            AccessDenied::Unauthenticated => PageError::LoggedOut,
+            AccessDenied::Forbidden => PageError::Forbidden,
+        })
+    }
+
     /// Goes on only for viewers.
     pub(in super::super) async fn viewer() -> Result<Viewer, PageError> {
-        use axum::extract::FromRequestParts;
-        let mut parts = parts()?;
-        or_status(Viewer::from_request_parts(&mut parts, &()).await.map_err(
-            |denied| match denied {
-                AccessDenied::Unauthenticated => PageError::LoggedOut,
-                AccessDenied::Forbidden => PageError::Forbidden,
+        or_status(extract().await)
+    }
+
+    /// Goes on only for administrators.
+    pub(in super::super) async fn admin() -> Result<Admin, PageError> {
+        or_status(extract().await)
+    }
+
+    /// What changes cameras, for administrators, on behalf of a form.
+    ///
+    /// Sets no status: one would stand in the way of the redirect that answers a form without
+    /// JavaScript.
+    pub(in super::super) async fn camera_admin() -> Result<Arc<dyn CameraAdmin>, FormError> {
+        let Admin = extract().await?;
+        Ok(backend()?.camera_admin)
+    }
+
+    /// Why a page cannot show what cameras are configured to be.
+    pub(in super::super) fn or_page_error<T>(
+        answer: Result<T, CameraAdminError>,
+    ) -> Result<T, PageError> {
+        or_status(answer.map_err(|error| match error {
+            CameraAdminError::NotFound => PageError::NotFound,
+            CameraAdminError::Invalid(text)
+            | CameraAdminError::Conflict(text)
+            | CameraAdminError::Unreachable(text) => PageError::BadRequest(text),
+            CameraAdminError::Unavailable => PageError::Unavailable,
+        }))
+    }
+
+    /// Why a form was not taken, beside the field that it is about.
+    pub(in super::super) fn form_error(error: CameraAdminError) -> FormError {
+        match error {
+            CameraAdminError::NotFound => PageError::NotFound.into(),
+            CameraAdminError::Invalid(text) => match text.split_once(' ') {
+                Some(("url", rest)) => FormError::at(CameraField::Url, sentence("It", rest)),
+                Some(("sub_url", rest)) => FormError::at(CameraField::SubUrl, sentence("It", rest)),
+                Some(("name", rest)) => FormError::at(CameraField::Name, sentence("It", rest)),
+                _ => FormError::new(text),
             },
-        ))
+            CameraAdminError::Conflict(text) => FormError::at(CameraField::Id, text),
+            CameraAdminError::Unreachable(text) => FormError::at(CameraField::Url, text),
+            CameraAdminError::Unavailable => PageError::Unavailable.into(),
+        }
+    }
+
+    fn sentence(subject: &str, rest: &str) -> String {
+        format!("{subject} {}.", rest.trim_end_matches('.'))
     }
 
     /// Who asks.
@@ -104,11 +173,21 @@ mod browser {
 
     /// Nothing: the response is long here.
     pub fn set_content_security_policy() {}
+
+    /// Nothing: the response is long here.
+    pub fn allow_camera_and_microphone() {}
 }
 
 #[cfg(not(feature = "ssr"))]
-pub use browser::{set_content_security_policy, set_found, set_not_found};
+pub use browser::{
+    allow_camera_and_microphone, set_content_security_policy, set_found, set_not_found,
+};
 #[cfg(feature = "ssr")]
-pub(super) use server::{access, backend, or_status, or_unavailable, viewer};
+pub(super) use server::{
+    access, admin, backend, camera_admin, form_error, or_page_error, or_status, or_unavailable,
+    viewer,
+};
 #[cfg(feature = "ssr")]
-pub use server::{set_content_security_policy, set_found, set_not_found};
+pub use server::{
+    allow_camera_and_microphone, set_content_security_policy, set_found, set_not_found,
+};

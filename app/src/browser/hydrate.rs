@@ -1,11 +1,16 @@
-//! The live wall in the browser: one timer, one poller and one set of page listeners for all tiles.
+//! The live wall in the browser: one timer, one poller and one set of page listeners and observers for
+//! all tiles.
 //!
 //! Must not: decide when to connect (that is [`crate::state::player`]), or use a signal per frame.
 
 mod dom;
 mod frames;
+mod peer;
+mod publisher;
 mod tile;
+mod view;
 mod whep;
+mod whip;
 
 use std::{
     cell::{Cell, RefCell},
@@ -13,21 +18,30 @@ use std::{
 };
 
 use domain::{CameraId, CameraState, CameraStatus};
-use leptos::prelude::*;
+use leptos::{ev::KeyboardEvent, prelude::*};
 use serde::Deserialize;
 use wasm_bindgen::JsCast;
+use web_sys::{Element, HtmlElement};
 
+pub use self::publisher::Publisher;
 use self::{
     dom::{Interval, Listener},
-    tile::Tile,
+    tile::{Tile, ViewChange},
+    view::ViewObserver,
+    whep::Sound,
 };
-use super::TileNodes;
-use crate::state::player::{CameraSeen, Event, Status};
+use super::{KeyPlace, TileNodes, TileSignals};
+use crate::state::{
+    focus::{Arrow, Place, neighbour},
+    player::{CameraSeen, Event},
+};
 
 /// How often tiles look at the time and write their figures.
 const TICK_MS: i32 = 250;
 /// The receiver's counters are read every so many ticks.
 const STATS_TICKS: u32 = 4;
+/// The server's figures of a session are read every so many ticks, while they are shown.
+const SERVER_STATS_TICKS: u32 = 8;
 /// Cameras are polled every so many ticks, while a tile is not playing.
 const POLL_TICKS: u32 = 8;
 /// A poll that takes longer is not waited for.
@@ -44,6 +58,9 @@ struct Inner {
     ticks: Cell<u32>,
     /// Tick at which the poll under way began.
     polling_since: Cell<Option<u32>>,
+    /// Whether a tile wanted to know its camera's state at the last tick.
+    was_waiting: Cell<bool>,
+    solo: RefCell<Option<CameraId>>,
     /// Present while there is a tile.
     running: RefCell<Option<Running>>,
 }
@@ -52,7 +69,8 @@ struct Inner {
 #[derive(Debug)]
 struct Running {
     _tick: Interval,
-    _listeners: [Listener; 3],
+    _listeners: [Listener; 4],
+    views: ViewObserver,
 }
 
 impl Wall {
@@ -63,24 +81,33 @@ impl Wall {
             tiles: RefCell::default(),
             ticks: Cell::new(0),
             polling_since: Cell::new(None),
+            was_waiting: Cell::new(false),
+            solo: RefCell::default(),
             running: RefCell::default(),
         })))
     }
 
     /// Plays `camera` in `nodes` until [`Wall::leave`].
-    pub fn join(self, camera: CameraId, nodes: TileNodes, status: RwSignal<Status>) {
-        let (Some(inner), Some(tile)) = (self.0.try_get_value(), Tile::new(camera, nodes, status))
+    pub fn join(self, camera: CameraId, nodes: TileNodes, signals: TileSignals) {
+        let (Some(inner), Some(tile)) = (self.0.try_get_value(), Tile::new(camera, nodes, signals))
         else {
             return;
         };
         inner.run();
         inner.tiles.borrow_mut().push(Rc::clone(&tile));
-        if dom::page_is_hidden() {
-            tile.on_event(Event::Hidden);
+        let is_solo = inner.solo.borrow().as_ref() == Some(tile.camera());
+        let ratio = dom::window().device_pixel_ratio();
+        let px = |css: i32| (f64::from(css) * ratio).ceil() as u32;
+        let element = &tile.element;
+        tile.on_view(ViewChange::Resized(px(element.client_width()), px(element.client_height())));
+        tile.on_view(ViewChange::Large(is_solo));
+        tile.on_view(ViewChange::PageShown(!dom::page_is_hidden()));
+        tile.on_view(ViewChange::OnScreen(view::is_on_screen(element)));
+        if let Some(running) = inner.running.borrow().as_ref() {
+            running.views.observe(element);
         }
-        let seen = inner.cameras.with_untracked(|cameras| seen(cameras, tile.camera()));
-        tile.on_event(Event::Camera(seen));
-        tile.on_event(Event::Start);
+        inner.cameras.with_untracked(|cameras| tell_camera(&tile, cameras));
+        tile.start();
     }
 
     /// Ends what [`Wall::join`] began.
@@ -90,11 +117,116 @@ impl Wall {
         inner.tiles.replace(kept);
         let gone: Vec<Rc<Tile>> = gone;
         for tile in gone {
+            if let Some(running) = inner.running.borrow().as_ref() {
+                running.views.unobserve(&tile.element);
+            }
             tile.stop();
         }
         if inner.tiles.borrow().is_empty() {
             inner.running.take();
         }
+    }
+
+    /// Gives one camera the best picture there is, and the others what fits them.
+    pub fn set_solo(self, camera: Option<CameraId>) {
+        let Some(inner) = self.0.try_get_value() else { return };
+        inner.solo.replace(camera);
+        inner.tell_large();
+    }
+
+    /// Where a key was pressed.
+    pub fn key_place(self, event: &KeyboardEvent) -> KeyPlace {
+        if event.ctrl_key() || event.alt_key() || event.meta_key() || event.default_prevented() {
+            return KeyPlace::Elsewhere;
+        }
+        let target = event.target().and_then(|target| target.dyn_into::<Element>().ok());
+        let Some(target) = target else { return KeyPlace::Page };
+        if target.matches("input, select, textarea, summary").unwrap_or(false) {
+            return KeyPlace::Elsewhere;
+        }
+        match self.tile(|tile| tile.element.contains(Some(&target))) {
+            Some(tile) if *tile.element == target => KeyPlace::Tile(tile.camera().clone()),
+            Some(tile) => KeyPlace::WithinTile(tile.camera().clone()),
+            None if target.matches("a, button").unwrap_or(false) => KeyPlace::Elsewhere,
+            None => KeyPlace::Page,
+        }
+    }
+
+    /// Goes to a tile.
+    pub fn focus(self, camera: &CameraId) {
+        if let Some(tile) = self.tile(|tile| tile.camera() == camera) {
+            focus(&tile.element);
+        }
+    }
+
+    /// Goes to the tile that way from the one the browser is at.
+    pub fn focus_neighbour(self, arrow: Arrow) {
+        let Some(inner) = self.0.try_get_value() else { return };
+        let active = dom::document().active_element();
+        // In the order of the page, which is not always the one they came in.
+        let Ok(found) = dom::document().query_selector_all("[data-testid='camera-tile']") else {
+            return;
+        };
+        let elements: Vec<HtmlElement> = (0..found.length())
+            .filter_map(|index| found.item(index)?.dyn_into().ok())
+            .filter(|element| inner.tiles().iter().any(|tile| tile.element == *element))
+            .collect();
+        let places: Vec<Place> = elements
+            .iter()
+            .map(|element| {
+                let rect = element.get_bounding_client_rect();
+                Place { x: rect.x() + rect.width() / 2.0, y: rect.y() + rect.height() / 2.0 }
+            })
+            .collect();
+        let from = elements.iter().position(|element| element.contains(active.as_deref()));
+        if let Some(index) = neighbour(&places, from, arrow) {
+            focus(&elements[index]);
+        }
+    }
+
+    /// Puts a tile on the whole screen, or back.
+    pub fn toggle_fullscreen(self, camera: &CameraId) {
+        let document = dom::document();
+        if document.fullscreen_element().is_some() {
+            document.exit_fullscreen();
+        } else if let Some(tile) = self.tile(|tile| tile.camera() == camera) {
+            // A browser that refuses leaves the tile as it was.
+            let _ = tile.element.request_fullscreen();
+        }
+    }
+
+    /// Shows or hides a tile's figures.
+    pub fn toggle_hud(self, camera: &CameraId) {
+        if let Some(tile) = self.tile(|tile| tile.camera() == camera) {
+            tile.signals.hud_is_shown.try_update(|is_shown| *is_shown = !*is_shown);
+            tile.read_stats();
+            tile.show_figures();
+        }
+    }
+
+    /// Lets a tile be heard, or not.
+    pub fn toggle_sound(self, camera: &CameraId) {
+        if let Some(tile) = self.tile(|tile| tile.camera() == camera)
+            && tile.signals.has_sound.try_get_untracked() == Some(true)
+        {
+            tile.signals.sound_is_on.try_update(|is_on| *is_on = !*is_on);
+        }
+    }
+
+    fn tile(self, is_wanted: impl Fn(&Tile) -> bool) -> Option<Rc<Tile>> {
+        self.0.try_get_value()?.tiles().into_iter().find(|tile| is_wanted(tile))
+    }
+}
+
+fn focus(element: &HtmlElement) {
+    // Only an element that is not focusable would refuse.
+    let _ = element.focus();
+}
+
+/// Goes back one page in the browser's history.
+pub fn go_back() {
+    if let Ok(history) = dom::window().history() {
+        let _ = history.back();
     }
 }
 
@@ -111,6 +243,21 @@ impl Inner {
                 }
             }
         };
+        let on_wall = |act: fn(&Self)| {
+            let wall = Rc::downgrade(self);
+            move |_: web_sys::Event| {
+                if let Some(wall) = wall.upgrade() {
+                    act(&wall);
+                }
+            }
+        };
+        let wall = Rc::downgrade(self);
+        let views = ViewObserver::new(move |element, change| {
+            let tiles = wall.upgrade().map(|wall| wall.tiles()).unwrap_or_default();
+            if let Some(tile) = tiles.iter().find(|tile| *tile.element == *element) {
+                tile.on_view(change);
+            }
+        });
         let wall = Rc::downgrade(self);
         let tick = Interval::new(TICK_MS, move || {
             if let Some(wall) = wall.upgrade() {
@@ -122,10 +269,14 @@ impl Inner {
             Listener::new(
                 &dom::document(),
                 "visibilitychange",
-                on_all(|_| {
-                    Some(if dom::page_is_hidden() { Event::Hidden } else { Event::Visible })
+                on_wall(|wall| {
+                    let is_shown = !dom::page_is_hidden();
+                    for tile in wall.tiles() {
+                        tile.on_view(ViewChange::PageShown(is_shown));
+                    }
                 }),
             ),
+            Listener::new(&dom::document(), "fullscreenchange", on_wall(Self::tell_large)),
             Listener::new(&window, "pagehide", on_all(|_| Some(Event::Leave))),
             Listener::new(
                 &window,
@@ -139,7 +290,17 @@ impl Inner {
                 }),
             ),
         ];
-        self.running.replace(Some(Running { _tick: tick, _listeners: listeners }));
+        self.running.replace(Some(Running { _tick: tick, _listeners: listeners, views }));
+    }
+
+    /// Tells tiles whether they are alone on the page, or on the whole screen.
+    fn tell_large(&self) {
+        let fullscreen = dom::document().fullscreen_element();
+        for tile in self.tiles() {
+            let is_solo = self.solo.borrow().as_ref() == Some(tile.camera());
+            let is_full = fullscreen.as_ref().is_some_and(|element| *tile.element == *element);
+            tile.on_view(ViewChange::Large(is_solo || is_full));
+        }
     }
 
     /// Tiles at this moment; a callback may add or remove one.
@@ -158,13 +319,20 @@ impl Inner {
         self.ticks.set(ticks);
         for tile in self.tiles() {
             tile.on_event(Event::Tick);
+            tile.ask();
             if ticks.is_multiple_of(STATS_TICKS) {
                 tile.read_counters();
+            }
+            if ticks.is_multiple_of(SERVER_STATS_TICKS) {
+                tile.read_stats();
             }
             tile.show_figures();
         }
         let waiting = self.tiles.borrow().iter().any(|tile| tile.wants_camera_state());
-        if waiting && ticks.is_multiple_of(POLL_TICKS) && !dom::page_is_hidden() {
+        // At once when a tile begins to wait: how soon a stall is mended hangs on it.
+        let is_due = ticks.is_multiple_of(POLL_TICKS) || !self.was_waiting.get();
+        self.was_waiting.set(waiting);
+        if waiting && is_due && !dom::page_is_hidden() {
             self.poll(ticks);
         }
     }
@@ -186,7 +354,7 @@ impl Inner {
             match listing {
                 Listing::Cameras(cameras) => {
                     for tile in wall.tiles() {
-                        tile.on_event(Event::Camera(seen(&cameras, tile.camera())));
+                        tell_camera(&tile, &cameras);
                     }
                     // Last: it may remove tiles, or add some.
                     if wall.cameras.try_with_untracked(|old| *old != cameras) == Some(true) {
@@ -200,13 +368,19 @@ impl Inner {
     }
 }
 
-fn seen(cameras: &[CameraStatus], id: &CameraId) -> CameraSeen {
-    match cameras.iter().find(|camera| camera.id == *id).map(|camera| &camera.state) {
+/// Tells a tile what is known of its camera.
+fn tell_camera(tile: &Rc<Tile>, cameras: &[CameraStatus]) {
+    let camera = cameras.iter().find(|camera| camera.id == *tile.camera());
+    // A camera that is not connected may turn out to have sound.
+    let may_have_sound =
+        camera.is_none_or(|camera| camera.audio.is_some() || !camera.state.is_live());
+    tile.want_sound(if may_have_sound { Sound::Wanted } else { Sound::No });
+    tile.on_event(Event::Camera(match camera.map(|camera| &camera.state) {
         Some(CameraState::Live { .. }) => CameraSeen::Live,
         Some(CameraState::Connecting | CameraState::Lost { .. }) => CameraSeen::Down,
         // A viewer is what such a camera waits for.
         Some(CameraState::Idle) | None => CameraSeen::Unknown,
-    }
+    }));
 }
 
 enum Listing {
@@ -230,16 +404,5 @@ async fn fetch_cameras() -> Listing {
         }
         Ok(response) if response.status() == 401 => Listing::LoggedOut,
         Ok(_) | Err(_) => Listing::Nothing,
-    }
-}
-
-/// Puts an element on the whole screen, or back.
-pub fn toggle_fullscreen(element: NodeRef<leptos::html::Article>) {
-    let document = dom::document();
-    if document.fullscreen_element().is_some() {
-        document.exit_fullscreen();
-    } else if let Some(element) = element.get_untracked() {
-        // A browser that refuses leaves the tile as it was.
-        let _ = element.request_fullscreen();
     }
 }

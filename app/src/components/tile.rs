@@ -1,12 +1,33 @@
 //! A camera on the wall.
 
 use domain::CameraStatus;
-use leptos::{ev::KeyboardEvent, prelude::*};
+use leptos::prelude::*;
 
 use crate::{
-    browser::{TileNodes, Wall, toggle_fullscreen},
-    state::{player::Status, tile::TileFace},
+    browser::{TileNodes, TileSignals, Wall},
+    state::tile::TileFace,
 };
+
+/// Whether a tile is the one that is looked at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Standing {
+    /// One of many.
+    InGrid,
+    /// Alone on the page.
+    Solo,
+    /// On the page, but not to be seen: another one is alone.
+    BehindSolo,
+}
+
+impl Standing {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::InGrid => "grid",
+            Self::Solo => "solo",
+            Self::BehindSolo => "behind",
+        }
+    }
+}
 
 /// One camera: its video, what it says, and its figures.
 #[component]
@@ -17,17 +38,21 @@ pub fn CameraTile(
     cameras: RwSignal<Vec<CameraStatus>>,
     /// Plays it.
     wall: Wall,
+    /// How it stands among the others.
+    #[prop(into)]
+    standing: Signal<Standing>,
+    /// Makes it the only one on the page.
+    on_solo: Callback<()>,
 ) -> impl IntoView {
     let CameraStatus { id, name, .. } = camera;
-    let status = RwSignal::new(Status::Idle);
+    let signals = TileSignals::new();
     let nodes = TileNodes { tile: NodeRef::new(), video: NodeRef::new(), hud: NodeRef::new() };
-    let hud_is_shown = RwSignal::new(false);
     let face = Memo::new({
         let id = id.clone();
         move |_| {
             cameras.with(|cameras| {
                 let camera = cameras.iter().find(|camera| camera.id == id);
-                TileFace::of(status.get(), camera.map(|camera| &camera.state))
+                TileFace::of(signals.status.get(), camera.map(|camera| &camera.state))
             })
         }
     });
@@ -42,7 +67,7 @@ pub fn CameraTile(
                 && nodes.video.get().is_some()
                 && nodes.hud.get().is_some();
             if ready {
-                wall.join(id.clone(), nodes, status);
+                wall.join(id.clone(), nodes, signals);
             }
             ready
         }
@@ -52,12 +77,15 @@ pub fn CameraTile(
         move || wall.leave(&id)
     });
 
-    let on_keydown = move |event: KeyboardEvent| {
-        // Enter on a button of the tile is that button's.
-        if event.key() == "Enter" && event.target() == event.current_target() {
-            toggle_fullscreen(nodes.tile);
+    let href = solo_path(&id);
+    let on_click = move |_| {
+        if standing.get_untracked() == Standing::InGrid {
+            on_solo.run(());
         }
     };
+    let id = StoredValue::new(id);
+    let toggle_fullscreen = move || id.with_value(|id| wall.toggle_fullscreen(id));
+    let pressed = |is_on: bool| if is_on { "true" } else { "false" };
     let tile_label = name.clone();
     let video_label = format!("Live picture of {name}");
     view! {
@@ -67,11 +95,11 @@ pub fn CameraTile(
             tabindex="0"
             aria-label=tile_label
             data-testid="camera-tile"
-            data-camera-id=id.to_string()
+            data-camera-id=id.with_value(ToString::to_string)
             data-state=move || face.with(|face| face.state)
+            data-standing=move || standing.get().as_str()
             data-presented-frames="0"
             data-fps="0.0"
-            on:keydown=on_keydown
         >
             <video
                 class="tile-video"
@@ -79,14 +107,15 @@ pub fn CameraTile(
                 muted
                 autoplay
                 playsinline
-                prop:muted=true
+                prop:muted=move || !signals.sound_is_on.get()
                 aria-label=video_label
-                on:dblclick=move |_| toggle_fullscreen(nodes.tile)
+                on:click=on_click
+                on:dblclick=move |_| toggle_fullscreen()
             ></video>
             <pre
                 class="hud"
                 node_ref=nodes.hud
-                hidden=move || !hud_is_shown.get()
+                hidden=move || !signals.hud_is_shown.get()
                 data-testid="hud"
             ></pre>
             <p
@@ -98,17 +127,37 @@ pub fn CameraTile(
                 {move || face.with(|face| face.message.clone())}
             </p>
             <footer class="tile-bar">
-                <h2 class="tile-name">{name}</h2>
+                <h2 class="tile-name">
+                    <a href=href data-testid="solo-link">
+                        {name}
+                    </a>
+                </h2>
                 <span class="chip" data-testid="tile-chip">
                     {move || face.with(|face| face.label)}
                 </span>
                 <button
                     class="tile-button"
                     type="button"
-                    aria-pressed=move || if hud_is_shown.get() { "true" } else { "false" }
-                    title="Figures of this stream"
+                    aria-pressed=move || pressed(signals.sound_is_on.get())
+                    aria-label="Sound"
+                    title="Sound (m)"
+                    data-testid="sound-toggle"
+                    hidden=move || !signals.has_sound.get()
+                    on:click=move |_| id.with_value(|id| wall.toggle_sound(id))
+                >
+                    <svg viewBox="0 0 24 24" aria-hidden="true">
+                        <path d="M3 9v6h4l5 5V4L7 9z" />
+                        <path class="sound-waves" d="M14 8a5 5 0 0 1 0 8zM14 3.5a9 9 0 0 1 0 17v-2.2a7 7 0 0 0 0-12.6z" />
+                        <path class="sound-cross" d="M14.6 8.2 16 6.8l8 8-1.4 1.4zM22.6 6.8 24 8.2l-8 8-1.4-1.4z" />
+                    </svg>
+                </button>
+                <button
+                    class="tile-button"
+                    type="button"
+                    aria-pressed=move || pressed(signals.hud_is_shown.get())
+                    title="Figures of this stream (h)"
                     data-testid="hud-toggle"
-                    on:click=move |_| hud_is_shown.update(|shown| *shown = !*shown)
+                    on:click=move |_| id.with_value(|id| wall.toggle_hud(id))
                 >
                     "HUD"
                 </button>
@@ -116,9 +165,9 @@ pub fn CameraTile(
                     class="tile-button"
                     type="button"
                     aria-label="Full screen"
-                    title="Full screen"
+                    title="Full screen (f)"
                     data-testid="fullscreen"
-                    on:click=move |_| toggle_fullscreen(nodes.tile)
+                    on:click=move |_| toggle_fullscreen()
                 >
                     <svg viewBox="0 0 24 24" aria-hidden="true">
                         <path d="M4 4h6v2H6v4H4zM14 4h6v6h-2V6h-4zM4 14h2v4h4v2H4zM18 14h2v6h-6v-2h4z" />
@@ -127,4 +176,9 @@ pub fn CameraTile(
             </footer>
         </article>
     }
+}
+
+/// The address of one camera on the wall.
+pub fn solo_path(camera: &domain::CameraId) -> String {
+    format!("/live?camera={camera}")
 }

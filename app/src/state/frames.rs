@@ -34,6 +34,10 @@ impl FrameMeter {
                 1
             }
         };
+        if self.gap_is_known {
+            // What was not sent while nobody looked begins with a burst, as a new stream does.
+            self.stream_began_ms = now_ms;
+        }
         let is_catching_up = now_ms - self.stream_began_ms < CATCH_UP_MS;
         if step > 1 && !self.gap_is_known && !is_catching_up {
             self.missed += step - 1;
@@ -45,7 +49,8 @@ impl FrameMeter {
         self.forget(now_ms);
     }
 
-    /// Browsers make no callbacks while a page is hidden: the next gap says nothing.
+    /// Browsers make no callbacks while a page is hidden, and nothing is sent to a hidden tile: the next
+    /// gap says nothing.
     pub fn excuse_next_gap(&mut self) {
         self.gap_is_known = true;
     }
@@ -116,8 +121,9 @@ mod tests {
         meter.on_frame(0.0, 1);
         meter.excuse_next_gap();
         meter.on_frame(60_000.0, 1_501);
-        meter.on_frame(60_040.0, 1_503);
-        assert_eq!((meter.presented(), meter.missed()), (1_503, 1));
+        meter.on_frame(60_040.0, 1_531);
+        meter.on_frame(60_600.0, 1_533);
+        assert_eq!((meter.presented(), meter.missed()), (1_533, 1));
     }
 
     #[test]

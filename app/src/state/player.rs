@@ -2,8 +2,12 @@
 
 /// Longer than this without a picture is shown as a stall.
 const STALL_MS: u64 = 3_000;
-/// Longer than this without a picture, from a camera that is live, is the connection's fault.
+/// A restarted connection gets this long to bring a picture before there is a new session.
+const RESTART_MS: u64 = 3_000;
+/// A new session gets this long to bring its first picture from a camera that is live.
 const DEAD_MS: u64 = 10_000;
+/// A tile that nobody can see keeps its (paused) session for this long.
+const AWAY_MS: u64 = 60_000;
 /// A camera that came back gets this long to send a key frame over the connection it already has.
 const SETTLE_MS: u64 = 3_000;
 const BACKOFF_FIRST_MS: u64 = 500;
@@ -66,12 +70,16 @@ pub enum Event {
     LinkUp,
     /// The peer connection failed or was closed.
     LinkLost,
+    /// The server would not restart the connection.
+    RestartFailed,
+    /// The server does not know the session any more.
+    SessionGone,
     /// The camera's state was learnt.
     Camera(CameraSeen),
-    /// The page was hidden: browsers stop showing pictures then.
+    /// The tile cannot be seen: browsers stop showing pictures then.
     Hidden,
-    /// The page is visible again.
-    Visible,
+    /// The tile can be seen.
+    Shown,
     /// Time passed; a few times a second.
     Tick,
 }
@@ -81,8 +89,10 @@ pub enum Event {
 pub enum Action {
     /// Nothing.
     None,
-    /// Offer a new session.
+    /// Offer a new session, in place of the one there may be.
     Connect,
+    /// Find another way to the server for the session there is (an ICE restart).
+    Restart,
     /// Close the connection and delete its session.
     Disconnect,
     /// Show the login page.
@@ -135,11 +145,24 @@ pub enum Status {
 #[derive(Clone, Copy, Debug)]
 enum Phase {
     Idle,
-    Connecting { answered: bool },
+    /// On the page, but not seen for long: without a session.
+    Away,
+    Connecting {
+        answered: bool,
+    },
     Playing,
-    Stalled,
-    Waiting { retry_ms: u64, why: Offline },
-    Faulty { retry_ms: Option<u64>, fault: Fault },
+    /// `restarted_ms`: when the connection was restarted for it.
+    Stalled {
+        restarted_ms: Option<u64>,
+    },
+    Waiting {
+        retry_ms: u64,
+        why: Offline,
+    },
+    Faulty {
+        retry_ms: Option<u64>,
+        fault: Fault,
+    },
 }
 
 /// One tile's player.
@@ -148,11 +171,11 @@ pub struct Player {
     phase: Phase,
     /// When a picture last came, or when waiting for one began.
     picture_ms: u64,
-    /// Since when the camera has been seen live without a break.
-    live_since_ms: Option<u64>,
+    /// From when on a missing picture of a live camera is the connection's fault.
+    blame_link_ms: Option<u64>,
     camera: CameraSeen,
     link_up: bool,
-    hidden: bool,
+    hidden_since_ms: Option<u64>,
     failures: u32,
 }
 
@@ -161,10 +184,10 @@ impl Default for Player {
         Self {
             phase: Phase::Idle,
             picture_ms: 0,
-            live_since_ms: None,
+            blame_link_ms: None,
             camera: CameraSeen::Unknown,
             link_up: false,
-            hidden: false,
+            hidden_since_ms: None,
             failures: 0,
         }
     }
@@ -174,10 +197,10 @@ impl Player {
     /// What to show.
     pub fn status(&self) -> Status {
         match self.phase {
-            Phase::Idle => Status::Idle,
+            Phase::Idle | Phase::Away => Status::Idle,
             Phase::Connecting { .. } => Status::Connecting,
             Phase::Playing => Status::Playing,
-            Phase::Stalled => Status::Stalled,
+            Phase::Stalled { .. } => Status::Stalled,
             Phase::Waiting { why, .. } => Status::Offline(why),
             Phase::Faulty { fault, .. } => Status::Error(fault),
         }
@@ -221,22 +244,31 @@ impl Player {
                     Action::None
                 }
             }
+            Event::RestartFailed => match self.phase {
+                Phase::Stalled { restarted_ms: Some(_) } => self.reconnect(now_ms),
+                _ => Action::None,
+            },
+            Event::SessionGone => match self.phase {
+                Phase::Connecting { answered: true } | Phase::Playing | Phase::Stalled { .. } => {
+                    self.reconnect(now_ms)
+                }
+                _ => Action::None,
+            },
             Event::Camera(seen) => {
-                self.camera = seen;
-                self.live_since_ms = match seen {
-                    CameraSeen::Live => self.live_since_ms.or(Some(now_ms)),
-                    CameraSeen::Down | CameraSeen::Unknown => None,
-                };
+                self.camera_seen(now_ms, seen);
                 Action::None
             }
             Event::Hidden => {
-                self.hidden = true;
+                self.hidden_since_ms = self.hidden_since_ms.or(Some(now_ms));
                 Action::None
             }
-            Event::Visible => {
-                self.hidden = false;
+            Event::Shown => {
+                self.hidden_since_ms = None;
                 self.picture_ms = now_ms;
-                Action::None
+                match self.phase {
+                    Phase::Away => self.start(now_ms),
+                    _ => Action::None,
+                }
             }
             Event::Tick => self.tick(now_ms),
         }
@@ -244,11 +276,32 @@ impl Player {
 
     /// Whether there is a session, or an offer under way, that events can be about.
     fn holds_session(&self) -> bool {
-        matches!(self.phase, Phase::Connecting { .. } | Phase::Playing | Phase::Stalled)
+        matches!(self.phase, Phase::Connecting { .. } | Phase::Playing | Phase::Stalled { .. })
+    }
+
+    fn camera_seen(&mut self, now_ms: u64, seen: CameraSeen) {
+        let came_back = self.camera == CameraSeen::Down;
+        self.camera = seen;
+        self.blame_link_ms = match seen {
+            CameraSeen::Live => self.blame_link_ms.or(Some(if came_back {
+                now_ms.saturating_add(SETTLE_MS)
+            } else {
+                now_ms
+            })),
+            CameraSeen::Down | CameraSeen::Unknown => None,
+        };
+        // It was not the connection's fault.
+        if let (Phase::Stalled { restarted_ms }, CameraSeen::Down) = (&mut self.phase, seen) {
+            *restarted_ms = None;
+        }
     }
 
     fn start(&mut self, now_ms: u64) -> Action {
         self.failures = 0;
+        if self.hidden_since_ms.is_some() {
+            self.phase = Phase::Away;
+            return Action::None;
+        }
         if self.camera == CameraSeen::Down {
             // The server would only answer 409.
             self.phase = Phase::Waiting { retry_ms: now_ms, why: Offline::NotLive };
@@ -260,9 +313,19 @@ impl Player {
     fn connect(&mut self, now_ms: u64) -> Action {
         self.phase = Phase::Connecting { answered: false };
         self.picture_ms = now_ms;
-        self.live_since_ms = None;
+        self.blame_link_ms = None;
         self.link_up = false;
         Action::Connect
+    }
+
+    /// A new session: at once when this is the first remedy tried since the last picture.
+    fn reconnect(&mut self, now_ms: u64) -> Action {
+        if self.failures == 0 {
+            self.failures = 1;
+            return self.connect(now_ms);
+        }
+        let why = if self.link_up { Offline::LinkLost } else { Offline::NoPackets };
+        self.back_off(now_ms, why)
     }
 
     fn refused(&mut self, now_ms: u64, refusal: Refusal) -> Action {
@@ -295,9 +358,13 @@ impl Player {
     }
 
     fn tick(&mut self, now_ms: u64) -> Action {
+        if let Some(since_ms) = self.hidden_since_ms {
+            return self.tick_hidden(now_ms.saturating_sub(since_ms));
+        }
         let silent_ms = now_ms.saturating_sub(self.picture_ms);
+        let is_links_fault = self.blame_link_ms.is_some_and(|from_ms| now_ms >= from_ms);
         match self.phase {
-            Phase::Idle => Action::None,
+            Phase::Idle | Phase::Away => Action::None,
             Phase::Waiting { why: Offline::NotLive, .. } if self.camera == CameraSeen::Down => {
                 Action::None
             }
@@ -309,29 +376,42 @@ impl Player {
                 }
             }
             Phase::Faulty { retry_ms: None, .. } => Action::None,
-            Phase::Connecting { .. } | Phase::Playing | Phase::Stalled if self.hidden => {
-                Action::None
-            }
             Phase::Connecting { answered: false } if silent_ms >= DEAD_MS => {
                 self.back_off(now_ms, Offline::Unreachable)
             }
-            Phase::Connecting { answered: false } => Action::None,
-            Phase::Connecting { answered: true } | Phase::Stalled => {
-                let settled = self.live_since_ms.is_some_and(|since| now_ms >= since + SETTLE_MS);
-                if silent_ms >= DEAD_MS && settled {
-                    let why = if self.link_up { Offline::LinkLost } else { Offline::NoPackets };
-                    self.back_off(now_ms, why)
-                } else {
-                    Action::None
-                }
+            Phase::Connecting { answered: true } if silent_ms >= DEAD_MS && is_links_fault => {
+                self.reconnect(now_ms)
             }
+            Phase::Connecting { .. } => Action::None,
             Phase::Playing if silent_ms >= STALL_MS => {
-                self.phase = Phase::Stalled;
+                self.phase = Phase::Stalled { restarted_ms: None };
                 // Only what is learnt from here on says whose fault it is.
-                self.live_since_ms = None;
+                self.camera = CameraSeen::Unknown;
+                self.blame_link_ms = None;
                 Action::None
             }
             Phase::Playing => Action::None,
+            Phase::Stalled { restarted_ms: None } if is_links_fault => {
+                self.phase = Phase::Stalled { restarted_ms: Some(now_ms) };
+                Action::Restart
+            }
+            Phase::Stalled { restarted_ms: Some(at_ms) }
+                if is_links_fault && now_ms >= at_ms.saturating_add(RESTART_MS) =>
+            {
+                self.reconnect(now_ms)
+            }
+            Phase::Stalled { .. } => Action::None,
+        }
+    }
+
+    fn tick_hidden(&mut self, hidden_ms: u64) -> Action {
+        match self.phase {
+            Phase::Idle | Phase::Away | Phase::Faulty { retry_ms: None, .. } => Action::None,
+            _ if hidden_ms >= AWAY_MS => {
+                self.phase = Phase::Away;
+                Action::Disconnect
+            }
+            _ => Action::None,
         }
     }
 
@@ -417,13 +497,64 @@ mod tests {
     }
 
     #[test]
-    fn stall_of_a_live_camera_reconnects_after_ten_seconds() {
+    fn stall_of_a_live_camera_restarts_the_connection_then_makes_a_new_one() {
         let mut bench = Bench::playing();
         bench.run(3_000);
         bench.on(Event::Camera(CameraSeen::Live));
-        assert_eq!(bench.run(60_000), Some((7_000, Action::Disconnect)));
+        assert_eq!(bench.run(60_000), Some((250, Action::Restart)));
+        assert_eq!(bench.player.status(), Status::Stalled);
+        assert_eq!(bench.run(60_000), Some((3_000, Action::Connect)));
+        assert_eq!(bench.player.status(), Status::Connecting);
+        // What did not help is not done at this pace for ever.
+        bench.on(Event::Answered);
+        bench.on(Event::LinkUp);
+        bench.on(Event::Camera(CameraSeen::Live));
+        assert_eq!(bench.run(60_000), Some((10_000, Action::Disconnect)));
         assert_eq!(bench.player.status(), Status::Offline(Offline::LinkLost));
-        assert_eq!(bench.run(60_000), Some((500, Action::Connect)));
+    }
+
+    #[test]
+    fn restarted_connection_that_brings_a_picture_is_kept() {
+        let mut bench = Bench::playing();
+        bench.run(3_000);
+        bench.on(Event::Camera(CameraSeen::Live));
+        assert_eq!(bench.run(60_000), Some((250, Action::Restart)));
+        bench.on(Event::Picture);
+        assert_eq!(bench.player.status(), Status::Playing);
+        assert_eq!(bench.run(2_750), None);
+    }
+
+    #[test]
+    fn restart_that_the_server_refuses_is_a_new_session_at_once() {
+        let mut bench = Bench::playing();
+        bench.run(3_000);
+        bench.on(Event::Camera(CameraSeen::Live));
+        assert_eq!(bench.run(60_000), Some((250, Action::Restart)));
+        assert_eq!(bench.on(Event::RestartFailed), Action::Connect);
+        assert_eq!(bench.on(Event::RestartFailed), Action::None);
+    }
+
+    #[test]
+    fn camera_that_turns_out_to_be_down_stops_the_ladder() {
+        let mut bench = Bench::playing();
+        bench.run(3_000);
+        bench.on(Event::Camera(CameraSeen::Live));
+        assert_eq!(bench.run(60_000), Some((250, Action::Restart)));
+        bench.on(Event::Camera(CameraSeen::Down));
+        assert_eq!(bench.run(60_000), None);
+        bench.on(Event::Camera(CameraSeen::Live));
+        assert_eq!(bench.run(60_000), Some((3_000, Action::Restart)));
+    }
+
+    #[test]
+    fn session_that_the_server_forgot_is_replaced() {
+        let mut bench = Bench::playing();
+        assert_eq!(bench.on(Event::SessionGone), Action::Connect);
+        // Said of the old one while the new one is offered.
+        assert_eq!(bench.on(Event::SessionGone), Action::None);
+        bench.on(Event::Answered);
+        assert_eq!(bench.on(Event::SessionGone), Action::Disconnect);
+        assert_eq!(bench.run(60_000), Some((1_000, Action::Connect)));
     }
 
     #[test]
@@ -435,14 +566,44 @@ mod tests {
     }
 
     #[test]
-    fn hidden_page_is_no_stall() {
+    fn hidden_tile_is_no_stall() {
         let mut bench = Bench::playing();
         bench.on(Event::Hidden);
         bench.on(Event::Camera(CameraSeen::Live));
-        assert_eq!(bench.run(600_000), None);
-        bench.on(Event::Visible);
+        assert_eq!(bench.run(59_750), None);
+        bench.on(Event::Shown);
         assert_eq!(bench.run(2_750), None);
         assert_eq!(bench.player.status(), Status::Playing);
+    }
+
+    #[test]
+    fn tile_hidden_for_a_minute_gives_its_session_back_until_it_is_seen() {
+        let mut bench = Bench::playing();
+        bench.on(Event::Hidden);
+        assert_eq!(bench.run(30_000), None);
+        bench.on(Event::Hidden);
+        assert_eq!(bench.run(60_000), Some((30_000, Action::Disconnect)));
+        assert_eq!(bench.run(600_000), None);
+        assert_eq!(bench.on(Event::Shown), Action::Connect);
+    }
+
+    #[test]
+    fn tile_that_was_never_seen_does_not_connect() {
+        let mut bench = Bench::new();
+        bench.on(Event::Hidden);
+        assert_eq!(bench.on(Event::Start), Action::None);
+        assert_eq!(bench.run(600_000), None);
+        assert_eq!(bench.on(Event::Shown), Action::Connect);
+    }
+
+    #[test]
+    fn hidden_tile_does_not_try_again() {
+        let mut bench = Bench::playing();
+        bench.on(Event::Hidden);
+        assert_eq!(bench.on(Event::LinkLost), Action::Disconnect);
+        assert_eq!(bench.run(30_000), None);
+        bench.on(Event::Shown);
+        assert_eq!(bench.run(60_000), Some((250, Action::Connect)));
     }
 
     #[test]
@@ -503,6 +664,9 @@ mod tests {
     fn session_without_packets_is_given_up_while_the_camera_is_live() {
         let mut bench = Bench::new();
         bench.on(Event::Start);
+        bench.on(Event::Answered);
+        bench.on(Event::Camera(CameraSeen::Live));
+        assert_eq!(bench.run(60_000), Some((10_000, Action::Connect)));
         bench.on(Event::Answered);
         bench.on(Event::Camera(CameraSeen::Live));
         assert_eq!(bench.run(60_000), Some((10_000, Action::Disconnect)));

@@ -1,5 +1,9 @@
 //! Rates from the receiver's counters, and the text of the HUD. Must not: touch the browser.
 
+use serde::Deserialize;
+
+use super::latency::Latency;
+
 /// Counters of one WebRTC video receiver (`inbound-rtp` of `getStats`); absent where the browser
 /// has none.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -49,8 +53,36 @@ impl ReceiverRates {
     }
 }
 
-/// What the HUD shows.
+/// What the server says of one session, `GET` of its `stats`; absent where it says nothing.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(default)]
+pub struct SessionStats {
+    /// Layer that is sent.
+    pub layer: Option<String>,
+    /// Layer that will be, from its next key frame on.
+    pub target_layer: Option<String>,
+    /// The server's clock.
+    pub server_unix_ms: Option<f64>,
+    /// RTP timestamp of the newest frame, and when the server had it, in milliseconds of Unix time.
+    pub newest_frame: Option<(u32, f64)>,
+    /// Packets sent a second time.
+    pub packets_retransmitted: Option<u64>,
+}
+
+/// Latency as the HUD shows it.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub enum HudLatency {
+    /// Nothing to reckon with yet.
+    #[default]
+    Unknown,
+    /// The browser does not tell which frame it shows.
+    Unsupported,
+    /// Reckoned from the frame's RTP timestamp.
+    RtpTime(Latency),
+}
+
+/// What the HUD shows.
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Hud {
     /// Frames presented.
     pub presented: u64,
@@ -62,23 +94,40 @@ pub struct Hud {
     pub size_px: (u32, u32),
     /// From `getStats`.
     pub rates: ReceiverRates,
+    /// From the server.
+    pub stats: SessionStats,
+    /// From both.
+    pub latency: HudLatency,
 }
 
 impl Hud {
-    /// Four lines for a monospace font.
+    /// Five lines for a monospace font.
     pub fn text(&self) -> String {
         let or_dash = |value: Option<String>| value.unwrap_or_else(|| "–".to_owned());
         let size = match self.size_px {
             (0, _) | (_, 0) => "–".to_owned(),
             (width, height) => format!("{width}×{height}"),
         };
+        let layer = match (&self.stats.layer, &self.stats.target_layer) {
+            (Some(now), Some(target)) if now != target => format!("{now} → {target}"),
+            (None, Some(target)) => format!("→ {target}"),
+            (layer, _) => or_dash(layer.clone()),
+        };
+        let latency = match self.latency {
+            HudLatency::Unknown => "latency –".to_owned(),
+            HudLatency::Unsupported => "latency – (browser has no rtpTimestamp)".to_owned(),
+            HudLatency::RtpTime(Latency { ms, error_ms }) => {
+                format!("server→screen {ms:.0} ms ±{:.0} (RTP time)", error_ms.ceil())
+            }
+        };
         format!(
-            "{size}  {:.1} fps\nframes {}  missed {}\n{}  lost {}\nbuffer {}",
+            "{size}  {:.1} fps\nlayer {layer}  {}\nframes {}  missed {}\nlost {}  resent {}  buffer {}\n{latency}",
             self.fps,
+            or_dash(self.rates.bitrate_kbps.map(|kbps| format!("{kbps:.0} kbit/s"))),
             self.presented,
             self.missed,
-            or_dash(self.rates.bitrate_kbps.map(|kbps| format!("{kbps:.0} kbit/s"))),
             or_dash(self.rates.packets_lost.map(|n| format!("{n:.0}"))),
+            or_dash(self.stats.packets_retransmitted.map(|n| n.to_string())),
             or_dash(self.rates.jitter_buffer_ms.map(|ms| format!("{ms:.0} ms"))),
         )
     }
@@ -123,7 +172,16 @@ mod tests {
 
     #[test]
     fn hud_dashes_what_it_does_not_know() {
-        assert_eq!(Hud::default().text(), "–  0.0 fps\nframes 0  missed 0\n–  lost –\nbuffer –");
+        assert_eq!(
+            Hud::default().text(),
+            "–  0.0 fps\nlayer –  –\nframes 0  missed 0\nlost –  resent –  buffer –\nlatency –"
+        );
+        let unsupported = Hud { latency: HudLatency::Unsupported, ..Default::default() };
+        assert!(unsupported.text().ends_with("latency – (browser has no rtpTimestamp)"));
+    }
+
+    #[test]
+    fn hud_names_the_layer_and_how_the_latency_was_found() {
         let hud = Hud {
             presented: 1_234,
             missed: 2,
@@ -134,10 +192,30 @@ mod tests {
                 packets_lost: Some(3.0),
                 jitter_buffer_ms: Some(41.8),
             },
+            stats: SessionStats {
+                layer: Some("sub".into()),
+                target_layer: Some("main".into()),
+                packets_retransmitted: Some(12),
+                ..Default::default()
+            },
+            latency: HudLatency::RtpTime(Latency { ms: 84.2, error_ms: 1.4 }),
         };
         assert_eq!(
             hud.text(),
-            "1280×720  30.0 fps\nframes 1234  missed 2\n2000 kbit/s  lost 3\nbuffer 42 ms"
+            "1280×720  30.0 fps\nlayer sub → main  2000 kbit/s\nframes 1234  missed 2\n\
+             lost 3  resent 12  buffer 42 ms\nserver→screen 84 ms ±2 (RTP time)"
         );
+    }
+
+    #[test]
+    fn stats_of_the_server_are_read_whatever_else_they_hold() {
+        let json = r#"{"id":"x","media_id":"0","layer":"main","target_layer":"main",
+            "is_paused":false,"server_unix_ms":1700000000123,"newest_frame":[4294967295,1700000000100],
+            "fraction_lost":0.0,"round_trip_ms":null,"packets_retransmitted":7}"#;
+        let stats: SessionStats = serde_json::from_str(json).unwrap();
+        assert_eq!(stats.newest_frame, Some((u32::MAX, 1_700_000_000_100.0)));
+        assert_eq!(stats.packets_retransmitted, Some(7));
+        let stats: SessionStats = serde_json::from_str(r#"{"newest_frame":null}"#).unwrap();
+        assert_eq!(stats, SessionStats::default());
     }
 }

@@ -62,6 +62,11 @@ impl<'a> TrackPublisher<'a> {
         }
     }
 
+    /// Name of the track.
+    pub fn rid(&self) -> &'static str {
+        self.rid
+    }
+
     /// The camera it publishes for.
     pub fn camera(&self) -> &'a Camera {
         self.camera
@@ -70,6 +75,11 @@ impl<'a> TrackPublisher<'a> {
     /// Whether a unit came since the last [`Self::clear`].
     pub fn has_published(&self) -> bool {
         self.has_published
+    }
+
+    /// Waits until a reader asks for a key frame; for sources that can ask on.
+    pub async fn key_frame_requested(&self) {
+        self.camera.feed.track(self.index).key_frame_requested().await;
     }
 
     /// What the track carries; to be told before the first unit, and again when it changes.

@@ -4,11 +4,10 @@
 
 use std::{
     convert::Infallible,
-    sync::Arc,
+    sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant},
 };
 
-use bytes::Bytes;
 use futures::StreamExt as _;
 use retina::{
     client::{
@@ -18,9 +17,18 @@ use retina::{
     },
     codec::ParametersRef,
 };
-use tokio::time::{timeout, timeout_at};
+use tokio::{
+    sync::mpsc,
+    task::JoinSet,
+    time::{timeout, timeout_at},
+};
 
-use super::{Publishers, SILENCE_TIMEOUT, SourceError};
+use super::{
+    Publishers, SILENCE_TIMEOUT, SourceError,
+    publisher::TrackPublisher,
+    tls_relay,
+    transcode::{self, AudioPacket, AudioSdp},
+};
 use crate::{
     camera::{RtspTransport, RtspUrl},
     sansio::{
@@ -31,35 +39,41 @@ use crate::{
 };
 
 /// For connecting, and again for each request.
-const REQUEST_TIMEOUT: Duration = Duration::from_secs(8);
+pub(super) const REQUEST_TIMEOUT: Duration = Duration::from_secs(8);
 /// For the end of the last session, before a new one is asked for.
 const RETRY_TEARDOWN_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// Packets of sound on their way to the transcoder.
+const MAX_QUEUED_SOUND: usize = 64;
 
 /// A connected camera whose tracks have begun to play.
 pub(crate) struct Playback {
     session: Session<Playing>,
     pub(crate) assembler: Assembler,
     video_index: usize,
-    audio: Option<(usize, Codec)>,
 }
 
 /// What a camera sent.
 pub(crate) enum Packet {
     /// Of its picture.
     Video(RtpPacket),
-    /// Of its sound: time on the codec's clock, and the payload.
-    Audio(i64, Bytes),
+    /// Of its sound.
+    Audio(AudioPacket),
 }
 
 /// The RTSP sessions of one camera, until the camera knows that they are over.
 #[derive(Default)]
-pub(super) struct RtspSessions(Arc<SessionGroup>);
+pub(crate) struct RtspSessions {
+    group: Arc<SessionGroup>,
+    /// What carries those over TLS.
+    relays: Mutex<JoinSet<()>>,
+}
 
 impl RtspSessions {
     /// Waits until the sessions that were dropped are torn down, within bounds.
-    pub(super) async fn wait_for_teardown(&self, patience: Duration) {
+    pub(crate) async fn wait_for_teardown(&self, patience: Duration) {
         // A camera that does not answer its TEARDOWN times the session out by itself.
-        let _ = timeout(patience, self.0.await_teardown()).await;
+        let _ = timeout(patience, self.group.await_teardown()).await;
     }
 }
 
@@ -71,32 +85,53 @@ pub(super) async fn run(
 ) -> Result<Infallible, SourceError> {
     // Cameras with few session slots refuse a new one while they keep the old.
     sessions.wait_for_teardown(RETRY_TEARDOWN_TIMEOUT).await;
-    let described = describe(url, sessions.0.clone()).await?;
-    let audio = publishers.audio.as_ref().and_then(|_| audio_stream(described.streams()));
+    let described = describe(url, sessions).await?;
+    let audio = publishers.audio.as_ref().and_then(|_| audio_stream(&described));
     let transport = publishers.video.camera().config.rtsp_transport;
-    let mut playback = play(described, transport, audio).await?;
-    if let (Some(publisher), Some((_, codec))) = (&mut publishers.audio, playback.audio) {
-        publisher.set_audio(codec);
+    let audio_index = audio.as_ref().map(|(index, _)| *index);
+    let mut playback = play(described, transport, audio_index).await?;
+    let video = &mut publishers.video;
+    match (&mut publishers.audio, audio) {
+        (Some(publisher), Some((_, Audio::AsItIs(codec)))) => {
+            publisher.set_audio(codec);
+            let sound = |(timestamp, _, payload): AudioPacket| {
+                publisher.publish_sound(timestamp, payload, Instant::now());
+            };
+            forward(&mut playback, video, sound).await
+        }
+        (Some(publisher), Some((_, Audio::ToOpus(sdp)))) => {
+            let (sender, mut receiver) = mpsc::channel(MAX_QUEUED_SOUND);
+            // A transcoder that is not there, or too slow, must not hold up the picture.
+            let sound = |packet| drop(sender.try_send(packet));
+            tokio::select! {
+                ended = forward(&mut playback, video, sound) => ended,
+                never = transcode::to_opus(&sdp, &mut receiver, publisher) => match never {},
+            }
+        }
+        _ => forward(&mut playback, video, |_| {}).await,
     }
+}
+
+/// Publishes pictures, and gives packets of sound away, until the camera is lost.
+async fn forward(
+    playback: &mut Playback,
+    video: &mut TrackPublisher<'_>,
+    mut on_sound: impl FnMut(AudioPacket),
+) -> Result<Infallible, SourceError> {
     // Sound alone does not keep a camera alive: people look at it.
     let mut deadline = tokio::time::Instant::now() + SILENCE_TIMEOUT;
     loop {
         let packet = timeout_at(deadline, playback.next_packet()).await;
-        let packet = packet.map_err(|_| SourceError::Silent)??;
-        let now = Instant::now();
-        match packet {
+        match packet.map_err(|_| SourceError::Silent)?? {
             Packet::Video(packet) => {
+                let now = Instant::now();
                 deadline = (now + SILENCE_TIMEOUT).into();
                 for unit in playback.assembler.push(packet).into_iter().flatten() {
                     let parameter_sets = playback.assembler.parameter_sets();
-                    publishers.video.publish_picture(unit, parameter_sets, now)?;
+                    video.publish_picture(unit, parameter_sets, now)?;
                 }
             }
-            Packet::Audio(timestamp, payload) => {
-                if let Some(publisher) = &mut publishers.audio {
-                    publisher.publish_sound(timestamp, payload, now);
-                }
-            }
+            Packet::Audio(packet) => on_sound(packet),
         }
     }
 }
@@ -104,15 +139,25 @@ pub(super) async fn run(
 /// Asks a camera what it offers.
 pub(crate) async fn describe(
     url: &RtspUrl,
-    group: Arc<SessionGroup>,
+    sessions: &RtspSessions,
 ) -> Result<Session<Described>, SourceError> {
     let credentials =
         url.credentials.clone().map(|(username, password)| Credentials { username, password });
     let options = SessionOptions::default()
         .creds(credentials)
         .user_agent(concat!("Damwall/", env!("CARGO_PKG_VERSION")).to_owned())
-        .session_group(group);
-    request(Session::describe(url.url.clone(), options)).await
+        .session_group(sessions.group.clone());
+    let plain = match url.tls {
+        None => url.url.clone(),
+        Some(trust) => {
+            let (plain, relay) = tls_relay::open(&url.url, trust).await?;
+            let mut relays = sessions.relays.lock().unwrap_or_else(PoisonError::into_inner);
+            while relays.try_join_next().is_some() {}
+            relays.spawn(relay);
+            plain
+        }
+    };
+    request(Session::describe(plain, options)).await
 }
 
 /// Index of the first track that is video of a codec we pass on.
@@ -132,13 +177,29 @@ fn video_stream(streams: &[Stream]) -> Result<usize, SourceError> {
     })
 }
 
-/// The first track that is sound browsers can play.
-fn audio_stream(streams: &[Stream]) -> Option<(usize, Codec)> {
-    streams.iter().enumerate().find_map(|(index, stream)| {
+/// What becomes of a camera's sound.
+enum Audio {
+    /// Browsers play it.
+    AsItIs(Codec),
+    /// They do not.
+    ToOpus(AudioSdp),
+}
+
+/// The first track of sound that browsers can play, else the first that ffmpeg may know.
+fn audio_stream(session: &Session<Described>) -> Option<(usize, Audio)> {
+    let streams =
+        || session.streams().iter().enumerate().filter(|(_, stream)| stream.media() == "audio");
+    let as_it_is = streams().find_map(|(index, stream)| {
         let codec = Codec::of_encoding_name(stream.encoding_name())?;
         // 16 kHz G.711 exists, but a browser knows it at 8 kHz only.
         let is_usable = codec.is_audio() && stream.clock_rate_hz() == codec.clock_rate_hz();
-        (stream.media() == "audio" && is_usable).then_some((index, codec))
+        is_usable.then_some((index, Audio::AsItIs(codec)))
+    });
+    as_it_is.or_else(|| {
+        streams().find_map(|(index, stream)| {
+            let sdp = AudioSdp::of_sdp(session.sdp(), stream.rtp_payload_type())?;
+            Some((index, Audio::ToOpus(sdp)))
+        })
     })
 }
 
@@ -158,7 +219,7 @@ fn parameter_sets(stream: &Stream) -> ParameterSets {
 pub(crate) async fn play(
     mut session: Session<Described>,
     transport: RtspTransport,
-    audio: Option<(usize, Codec)>,
+    audio_index: Option<usize>,
 ) -> Result<Playback, SourceError> {
     let video_index = video_stream(session.streams())?;
     let parameter_sets = parameter_sets(&session.streams()[video_index]);
@@ -166,14 +227,14 @@ pub(crate) async fn play(
         RtspTransport::Tcp => Transport::Tcp(TcpTransportOptions::default()),
         RtspTransport::Udp => Transport::Udp(UdpTransportOptions::default()),
     };
-    for index in [Some(video_index), audio.map(|(index, _)| index)].into_iter().flatten() {
+    for index in [Some(video_index), audio_index].into_iter().flatten() {
         let setup = SetupOptions::default().transport(transport.clone());
         request(session.setup(index, setup)).await?;
     }
     // Every track is placed in time by its arrival, so a camera that tells no start times is as good.
     let options = PlayOptions::default().initial_timestamp(InitialTimestampPolicy::Permissive);
     let session = request(session.play(options)).await?;
-    Ok(Playback { session, assembler: Assembler::new(parameter_sets), video_index, audio })
+    Ok(Playback { session, assembler: Assembler::new(parameter_sets), video_index })
 }
 
 impl Playback {
@@ -198,7 +259,8 @@ impl Playback {
                     payload: packet.into_payload_bytes(),
                 }));
             }
-            return Ok(Packet::Audio(timestamp, packet.into_payload_bytes()));
+            let marker = packet.mark();
+            return Ok(Packet::Audio((timestamp, marker, packet.into_payload_bytes())));
         }
     }
 }

@@ -1,4 +1,5 @@
-//! The built-in test camera: frames drawn here, encoded by ffmpeg, with a clock and a frame number.
+//! The built-in test camera: frames drawn here, encoded by ffmpeg, with a clock, a frame
+//! number and a [time code](time_code).
 //!
 //! Must not: need a font, a file, or a camera. ffmpeg ends with its standard input, so it cannot outlive
 //! this process.
@@ -24,6 +25,7 @@ use crate::sansio::{
     assemble::{Assembled, ParameterSets},
     h264::{self, NAL_IDR, NAL_PPS, NAL_SPS, nal_type},
     packetize::packetize,
+    time_code,
 };
 
 /// Frames per second.
@@ -175,6 +177,7 @@ const BARS: [Colour; 8] = [
 ];
 const PANEL: Colour = Colour { y: 26, u: 130, v: 126 };
 const MARKER: Colour = Colour { y: 210, u: 16, v: 146 };
+const NO_COLOUR: Colour = Colour { y: 16, u: 128, v: 128 };
 const WHITE: u8 = 235;
 
 impl Canvas {
@@ -194,6 +197,8 @@ impl Canvas {
             canvas.fill(left, 0, right - left, bars_height, bar);
         }
         canvas.fill(0, bars_height, width, height - bars_height, PANEL);
+        // Colour would make the blocks of the time code darker or lighter.
+        canvas.fill(0, 0, width, (canvas.code_height() + 1) & !1, NO_COLOUR);
         let y = bars_height + 10 * canvas.scale;
         canvas.text(8 * canvas.scale, y, 1, name);
         canvas.background = canvas.yuv.clone();
@@ -203,6 +208,7 @@ impl Canvas {
     /// Draws frame number `frame` as of `now`.
     fn draw(&mut self, frame: u64, now: Timestamp) {
         self.yuv.copy_from_slice(&self.background);
+        self.time_code(now);
         let scale = self.scale;
         let y = self.height * 4 / 10 + 24 * scale;
         self.text(8 * scale, y, 2, &now.strftime("%H:%M:%S%.3f UTC").to_string());
@@ -213,6 +219,23 @@ impl Canvas {
         let x = (self.width - side) * phase / (2 * FPS as usize - 1);
         let bars_height = self.height * 4 / 10;
         self.fill(x & !1, (bars_height - side) & !1, side & !1, side & !1, MARKER);
+    }
+
+    fn code_height(&self) -> usize {
+        self.height / time_code::HEIGHT_PART
+    }
+
+    fn time_code(&mut self, now: Timestamp) {
+        let unix_ms = u64::try_from(now.as_millisecond()).unwrap_or_default();
+        let blocks = time_code::encode(unix_ms);
+        let edge = |block: usize| block * self.width / time_code::BLOCKS;
+        for row in 0..self.code_height() {
+            for (block, is_white) in blocks.into_iter().enumerate() {
+                let (from, to) =
+                    (row * self.width + edge(block), row * self.width + edge(block + 1));
+                self.yuv[from..to].fill(if is_white { WHITE } else { NO_COLOUR.y });
+            }
+        }
     }
 
     /// Fills a rectangle; odd edges of the chroma planes are rounded down.
@@ -255,6 +278,21 @@ impl Canvas {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_time_can_be_read_from_the_middle_of_the_top_sixteenth() {
+        for (width, height) in [(64, 64), (638, 360), (1280, 720), (3840, 2160)] {
+            let mut canvas = Canvas::new(width, height, "Door");
+            let now = Timestamp::from_millisecond(1_763_845_490_123).unwrap();
+            canvas.draw(0, now);
+            let (width, row) = (canvas.width, canvas.height / 32);
+            let blocks = std::array::from_fn(|block| {
+                let middle = (2 * block + 1) * width / (2 * time_code::BLOCKS);
+                canvas.yuv[row * width + middle] >= 128
+            });
+            assert_eq!(time_code::decode(&blocks), Some(1_763_845_490_123), "{width}x{height}");
+        }
+    }
 
     #[test]
     fn every_frame_differs_and_keeps_its_size() {

@@ -1,6 +1,6 @@
 //! Cameras of other servers by WHEP, as raw RTP: another Damwall, MediaMTX, go2rtc.
 //!
-//! Must not: depacketize into frames (the hub wants packets).
+//! Must not: depacketize into frames (the hub wants packets), or hold a session without saying goodbye.
 //!
 //! Source: draft-ietf-wish-whep; the `webrtc` crate handles ICE, DTLS, SRTP, NACK and receiver reports.
 
@@ -10,6 +10,7 @@ use std::{
 };
 
 use futures::stream::{SelectAll, StreamExt as _};
+use rtc::rtp_transceiver::rtp_sender::RtpCodecKind;
 use tokio::{
     runtime::Handle,
     time::{sleep_until, timeout},
@@ -22,12 +23,11 @@ use self::{
     peer::{Peer, PeerEvent},
     signalling::Signalling,
 };
-use super::{Publisher, SILENCE_TIMEOUT, SourceError};
-use crate::camera::WhepUrl;
+use super::{Publishers, SILENCE_TIMEOUT, SourceError};
+use crate::{camera::WhepUrl, sansio::format::Codec};
 
 mod intake;
 mod peer;
-mod reorder;
 mod signalling;
 
 /// From the answer to the first packet.
@@ -78,7 +78,7 @@ impl Drop for Session<'_> {
 /// Runs one session; gives why it ended.
 pub(super) async fn run(
     url: &WhepUrl,
-    publisher: &mut Publisher<'_>,
+    publishers: &mut Publishers<'_>,
     sessions: &WhepSessions,
 ) -> Result<Infallible, SourceError> {
     // Origins that count viewers may refuse a new session while they keep the old.
@@ -92,7 +92,11 @@ pub(super) async fn run(
         goodbyes: &sessions.0,
         runtime: Handle::current(),
     };
-    let offer = session.peer.offer(&mut events).await.map_err(no_peer)?;
+    let kinds: &[_] = match publishers.audio {
+        Some(_) => &[RtpCodecKind::Video, RtpCodecKind::Audio],
+        None => &[RtpCodecKind::Video],
+    };
+    let offer = session.peer.offer(kinds, &mut events).await.map_err(no_peer)?;
     let answer = session.signalling.offer(offer).await?;
     session.resource = answer.resource;
     if refuses_video(&answer.sdp) {
@@ -101,41 +105,62 @@ pub(super) async fn run(
     session.peer.accept(&answer.sdp).await.map_err(no_peer)?;
 
     let mut tracks = SelectAll::new();
+    let mut video = None;
     let mut intake = Intake::default();
+    // Sound alone does not keep a camera alive: people look at it.
     let mut silent_at = Instant::now() + CONNECT_TIMEOUT;
     loop {
         let wake_at = intake.next_timeout().map_or(silent_at, |timeout| timeout.min(silent_at));
         tokio::select! {
             event = events.recv() => match event {
-                Some(PeerEvent::Track(track)) => tracks.push(peer::packets(track)),
+                Some(PeerEvent::Track(track)) => {
+                    tracks.push(peer::packets(track.clone()).map(move |packet| (track.clone(), packet)));
+                }
                 Some(PeerEvent::Gathered) => {}
-                Some(PeerEvent::Closed) | None if intake.has_begun() => return Err(SourceError::Ended),
-                Some(PeerEvent::Closed) | None => return Err(SourceError::NoPackets),
+                Some(PeerEvent::Closed) | None => return Err(ended(&intake, SourceError::Ended)),
             },
-            Some(packet) = tracks.next(), if !tracks.is_empty() => {
+            Some((track, (ssrc, packet))) = tracks.next(), if !tracks.is_empty() => {
                 let now = Instant::now();
                 if intake.push(packet, now) {
+                    video = Some((track, ssrc));
                     silent_at = now + SILENCE_TIMEOUT;
                 }
             }
+            () = publishers.video.key_frame_requested() => intake.want_key(),
             () = sleep_until(wake_at.into()) => {}
         }
         let now = Instant::now();
-        while let Some(unit) = intake.next_picture(now) {
-            publisher.publish(unit, intake.parameter_sets(), now)?;
+        while let Some((unit, depacketizer)) = intake.next_picture(now) {
+            if unit.is_key {
+                let format = depacketizer.format(publishers.video.rid());
+                // The others may show their size later, and play without.
+                if format.video.is_none() && matches!(format.codec, Codec::H264 | Codec::H265) {
+                    return Err(SourceError::BadParameterSets);
+                }
+                publishers.video.set_format(format);
+            }
+            publishers.video.publish(unit, now);
         }
-        let is_asked_for = publisher.camera.feed.layers()[0].take_key_request();
-        if let Some((track, ssrc)) = intake.key_frame_request(is_asked_for, now) {
-            peer::request_key_frame(&*track, ssrc).await;
+        while let Some((codec, timestamp, payload)) = intake.next_sound(now) {
+            if let Some(publisher) = &mut publishers.audio {
+                publisher.set_audio(codec);
+                publisher.publish_sound(timestamp, payload, now);
+            }
+        }
+        if let Some((track, ssrc)) = &video
+            && intake.take_key_request(now)
+        {
+            peer::request_key_frame(&**track, *ssrc).await;
         }
         if now >= silent_at {
-            return Err(if intake.has_begun() {
-                SourceError::Silent
-            } else {
-                SourceError::NoPackets
-            });
+            return Err(ended(&intake, SourceError::Silent));
         }
     }
+}
+
+/// Why a session ended; before the first packet there is one reason only.
+fn ended(intake: &Intake, reason: SourceError) -> SourceError {
+    if intake.has_begun() { reason } else { SourceError::NoPackets }
 }
 
 /// Whether an answer takes our offer but for the video, the first section.

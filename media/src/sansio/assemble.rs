@@ -208,6 +208,10 @@ impl Assembler {
 
     /// Takes the next packet; gives the access units it completes (none, one, or two).
     pub fn push(&mut self, packet: RtpPacket) -> [Option<Assembled>; 2] {
+        if let Some(unit) = &mut self.pending {
+            // What was lost may have been the end of a unit whose marker bit did not come.
+            unit.is_damaged |= packet.lost_before > 0;
+        }
         let is_new_unit =
             self.pending.as_ref().is_some_and(|unit| unit.timestamp_90k != packet.timestamp_90k);
         let before = if is_new_unit { self.finish() } else { None };
@@ -335,6 +339,16 @@ mod tests {
         );
         assert_eq!(units.iter().map(|u| u.timestamp_90k).collect::<Vec<_>>(), [0, 9000]);
         assert_eq!(assembler.dropped_units(), 2);
+    }
+
+    #[test]
+    fn a_frame_whose_end_was_lost_is_withheld() {
+        let mut assembler = Assembler::new(sdp_sets());
+        let mut after_loss = packet(6000, true, SLICE);
+        after_loss.lost_before = 1;
+        let packets = vec![packet(0, true, IDR), packet(3000, false, SLICE), after_loss];
+        let units = run(&mut assembler, packets);
+        assert_eq!(units.iter().map(|u| u.timestamp_90k).collect::<Vec<_>>(), [0]);
     }
 
     #[test]

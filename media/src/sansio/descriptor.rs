@@ -1,9 +1,9 @@
-//! What an RTP payload says of its picture, for codecs that are passed through whole: VP8, VP9, AV1, H.265.
+//! What an RTP payload says of its picture, for codecs that are passed through whole: VP8, VP9, AV1.
 //!
 //! Must not: change payloads or keep state.
 //!
 //! Source: RFC 7741 §4, RFC 6386 §9.1 (VP8); RFC 9628 §4, VP9 bitstream §6.2; AV1 RTP payload §4.4,
-//! AV1 bitstream §5.5; RFC 7798 §4.4.
+//! AV1 bitstream §5.5.
 
 use domain::VideoParameters;
 
@@ -24,8 +24,7 @@ pub fn inspect(codec: Codec, payload: &[u8]) -> Found {
         Codec::Vp8 => vp8(payload),
         Codec::Vp9 => vp9(payload),
         Codec::Av1 => av1(payload),
-        Codec::H265 => h265(payload),
-        Codec::H264 | Codec::Opus | Codec::Pcmu | Codec::Pcma => None,
+        Codec::H264 | Codec::H265 | Codec::Opus | Codec::Pcmu | Codec::Pcma => None,
     };
     found.unwrap_or_default()
 }
@@ -223,32 +222,6 @@ fn av1_sequence(bits: &mut Bits<'_>) -> Option<VideoParameters> {
     sized(format!("av01.{profile}.{level:02}{tier}.08"), width_px, height_px)
 }
 
-fn h265(payload: &[u8]) -> Option<Found> {
-    const AGGREGATION: u8 = 48;
-    const FRAGMENT: u8 = 49;
-    let is_irap = |nal_type: u8| (16..=23).contains(&nal_type);
-    let nal_type = |header: u8| header >> 1 & 0x3f;
-    let is_key = match nal_type(*payload.first()?) {
-        FRAGMENT => {
-            let header = payload.get(2)?;
-            header & 0x80 != 0 && is_irap(header & 0x3f)
-        }
-        AGGREGATION => {
-            let mut rest = payload.get(2..)?;
-            let mut found = false;
-            while let Some((len, after)) = rest.split_first_chunk() {
-                let len = usize::from(u16::from_be_bytes(*len));
-                let (nal, after) = after.split_at_checked(len)?;
-                found |= nal.first().is_some_and(|header| is_irap(nal_type(*header)));
-                rest = after;
-            }
-            found
-        }
-        single => is_irap(single),
-    };
-    is_key.then_some(Found { is_key, video: None })
-}
-
 /// Bits of a header, the highest first.
 struct Bits<'a> {
     bytes: &'a [u8],
@@ -338,19 +311,10 @@ pub(crate) mod tests {
         check(Codec::Av1, &[0x98, 0x08, 1, 2], false, None);
     }
 
-    #[test]
-    fn h265_random_access_points_are_key_frames() {
-        check(Codec::H265, &[19 << 1, 1, 0], true, None);
-        check(Codec::H265, &[1 << 1, 1, 0], false, None);
-        check(Codec::H265, &[49 << 1, 1, 0x80 | 19], true, None);
-        check(Codec::H265, &[49 << 1, 1, 19], false, None);
-        check(Codec::H265, &[48 << 1, 1, 0, 2, 32 << 1, 1, 0, 2, 20 << 1, 1], true, None);
-    }
-
     proptest! {
         #[test]
         fn hostile_payloads_never_panic(payload in prop::collection::vec(any::<u8>(), 0..60)) {
-            for codec in [Codec::Vp8, Codec::Vp9, Codec::Av1, Codec::H265, Codec::H264, Codec::Opus] {
+            for codec in [Codec::Vp8, Codec::Vp9, Codec::Av1, Codec::Opus] {
                 inspect(codec, &payload);
             }
         }

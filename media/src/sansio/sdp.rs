@@ -125,7 +125,9 @@ impl Description {
         }
         let sections: Vec<Section> = session.medias.iter().map(Section::read).collect();
         let receiving = |kind: &str| {
-            let is_it = |media: &Media| media.media == kind && media.port != 0 && receives(media);
+            // With max-bundle a section may have port 0 and still be meant (RFC 9143 §6).
+            let is_on = |media: &Media| media.port != 0 || media.has_attribute("bundle-only");
+            let is_it = |media: &Media| media.media == kind && is_on(media) && receives(media);
             session.medias.iter().position(is_it)
         };
         let video = receiving("video").ok_or(OfferError::NoReceivingVideo)?;
@@ -151,8 +153,14 @@ impl Description {
         if value("setup").is_some_and(|setup| !matches!(setup.as_str(), "actpass" | "active")) {
             return Err(OfferError::Missing("setup (actpass or active)"));
         }
-        let fingerprint = value("fingerprint")
-            .and_then(|text| parse_fingerprint(&text))
+        // There may be several, of several hashes.
+        let all = |media: &Media| -> Option<[u8; 32]> {
+            media.get_attribute_values("fingerprint").flatten().find_map(parse_fingerprint)
+        };
+        let of_session = session.get_attribute_values("fingerprint").flatten();
+        let fingerprint = all(media)
+            .or_else(|| of_session.into_iter().find_map(parse_fingerprint))
+            .or_else(|| all(&session.medias[0]))
             .ok_or(OfferError::Missing("fingerprint (sha-256)"))?;
         Ok(Self { ice_ufrag, fingerprint, sections, video, audio })
     }

@@ -144,8 +144,12 @@ impl WhipOffer {
         let ice_ufrag =
             value("ice-ufrag").filter(|text| is_ufrag(text)).ok_or(missing("ice-ufrag"))?;
         value("ice-pwd").filter(|pwd| pwd.len() >= 22).ok_or(missing("ice-pwd"))?;
-        let fingerprint = value("fingerprint")
-            .and_then(parse_fingerprint)
+        // There may be others beside it, by other hashes.
+        let fingerprint = first
+            .get_attribute_values("fingerprint")
+            .chain(session.get_attribute_values("fingerprint"))
+            .flatten()
+            .find_map(parse_fingerprint)
             .ok_or(missing("fingerprint (sha-256)"))?;
         let role = match value("setup") {
             // FFmpeg's muxer offers this although RFC 9725 §4.2 asks for `actpass`.
@@ -263,13 +267,16 @@ impl Taken {
         let choose =
             |codecs: &[Codec]| codecs.iter().find_map(|codec| section.sendable(*codec).next());
         let payload = match media.media.as_str() {
-            "video" => choose(&VIDEO).ok_or(WhipOfferError::NoCodec(
+            "video" => choose(&VIDEO).cloned().ok_or(WhipOfferError::NoCodec(
                 "video",
                 "H264 with packetization-mode=1, VP8, VP9, AV1, H265",
-            )),
-            _ => choose(&AUDIO).ok_or(WhipOfferError::NoCodec("audio", "opus, PCMU, PCMA")),
-        }?
-        .clone();
+            ))?,
+            _ => {
+                let none = WhipOfferError::NoCodec("audio", "opus, PCMU, PCMA");
+                // A decoder conceals lost sound before it could come again.
+                Payload { rtx: None, feedback: Vec::new(), ..choose(&AUDIO).cloned().ok_or(none)? }
+            }
+        };
         let rids = match section.extension(uri::RTP_STREAM_ID) {
             Some(_) => simulcast(media, payload.payload_type),
             None => Vec::new(),

@@ -6,7 +6,6 @@
 //! Source: RFC 9725 (WHIP), RFC 3550 §6.4 (reports), RFC 4585 (NACK, PLI), RFC 4588 (retransmissions),
 //! RFC 8852 (rid), draft-alvestrand-rmcat-remb-03.
 
-mod depacketize;
 mod statistics;
 #[cfg(test)]
 mod tests;
@@ -353,6 +352,11 @@ impl WhipSession {
         if let Some(layer) = self.order.get(position) {
             self.tracks[*layer].request_key_frame();
         }
+    }
+
+    /// Events were lost on their way to the camera: every track begins anew, with its format and a key frame.
+    pub fn start_over(&mut self) {
+        self.tracks.iter_mut().for_each(Track::start_over);
     }
 
     /// Sends what is due: requests for packets and key frames, reports.

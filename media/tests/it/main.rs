@@ -3,9 +3,10 @@
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
 mod rtsp_server;
+
+mod sources;
 mod whep_origin;
 mod whep_source;
-mod sources;
 
 use std::{
     net::{IpAddr, Ipv4Addr, SocketAddr},

@@ -1,6 +1,8 @@
 //! Cameras of every kind, against real servers and encoders: what comes of them in their feed.
 
 use std::{
+    path::PathBuf,
+    process::Stdio,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -8,11 +10,16 @@ use std::{
 use domain::{CameraState, CameraStatus};
 use media::{
     camera::{CameraConfig, RtspTransport},
-    hub::{Cursor, Hub, Read, Track},
+    hub::{Cursor, Hub, Ingress, Read, Track, TrackIndex},
     ingest::{self, Camera, DEMAND_LINGER},
-    sansio::{access_unit::AccessUnit, format::Codec},
+    sansio::{
+        access_unit::AccessUnit,
+        assemble::Assembled,
+        format::{Codec, Format},
+    },
 };
 use tokio::{
+    process::Command,
     sync::Notify,
     task::JoinHandle,
     time::{sleep, timeout},
@@ -248,4 +255,232 @@ async fn an_h265_camera_is_passed_through() {
     let units = reader.take(40).await;
     assert!(units.iter().any(|unit| unit.is_key));
     door.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_low_layer_of_an_h265_camera_is_made_while_it_is_read() {
+    let server = RtspServer::start(0, &["--codec", "h265"]);
+    let door = supervise(config(&server.url()));
+    let status = door.wait_for(|status| status.layers.len() == 2).await;
+    assert_eq!(sizes(&status), [("main", 320, 180), ("low", 320, 180)]);
+    let low = &door.camera.feed.layers()[2].clone();
+    let announced = low.format().unwrap();
+    assert_eq!(announced.codec, Codec::H264);
+    let mut reader = Reader::new(low);
+    let units = reader.take(60).await;
+    assert!(units[0].is_key && units[30..].iter().any(|unit| unit.is_key));
+    assert_eq!(low.format().unwrap(), announced, "what was announced is what comes");
+    let late = units[59].arrived_at.duration_since(door.camera.feed.epoch()).as_secs_f64()
+        - units[59].time as f64 / 90_000.0;
+    assert!(late.abs() < 1.0, "{late} s late");
+    drop(reader);
+    sleep(Duration::from_secs(6)).await;
+    assert!(low.format().is_some(), "still on offer");
+    let mut idle = Reader::new(low);
+    // The reader is one that wants it, so it comes again.
+    assert!(idle.take(2).await[0].is_key);
+    door.stop().await;
+    assert!(low.format().is_none());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn aac_becomes_opus() {
+    let server = RtspServer::start(0, &["--audio", "aac"]);
+    let door = supervise(config(&server.url()));
+    let status = door.wait_for(|status| status.audio.is_some()).await;
+    assert_eq!(status.audio.as_deref(), Some("opus"));
+    let units = Reader::new(door.camera.feed.audio()).take(100).await;
+    for pair in units.windows(2) {
+        assert_eq!(pair[1].time - pair[0].time, 960, "20 ms");
+    }
+    door.wait_for(|status| status.state.is_live()).await;
+    door.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn rtsps_goes_by_the_certificate_unless_told_otherwise() {
+    let directory = std::env::temp_dir().join(format!("damwall-tls-{}", std::process::id()));
+    std::fs::create_dir_all(&directory).unwrap();
+    let [key, certificate, pem] = ["key", "certificate", "pem"].map(|name| directory.join(name));
+    let made = Command::new("openssl")
+        .args(["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1"])
+        .args(["-nodes", "-days", "2", "-subj", "/CN=camera", "-keyout"])
+        .arg(&key)
+        .arg("-out")
+        .arg(&certificate)
+        .output()
+        .await
+        .unwrap();
+    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+    let parts = [key, certificate].map(|path| std::fs::read_to_string(path).unwrap());
+    std::fs::write(&pem, parts.concat()).unwrap();
+    let server = RtspServer::start(0, &["--tls", pem.to_str().unwrap()]);
+    std::fs::remove_dir_all(&directory).unwrap();
+
+    let door = supervise(config(&server.url()));
+    let is_lost = |status: &CameraStatus| matches!(status.state, CameraState::Lost { .. });
+    let CameraState::Lost { reason } = door.wait_for(is_lost).await.state else { unreachable!() };
+    assert!(reason.contains("certificate is not trusted"), "{reason}");
+    door.stop().await;
+
+    let door = supervise(config(&format!("{}#insecure", server.url())));
+    door.wait_for(|status| status.state.is_live()).await;
+    door.stop().await;
+    assert_eq!(server.wait_for_event(PATIENCE).as_deref(), Some("play /cam"));
+    assert_eq!(server.wait_for_event(PATIENCE).as_deref(), Some("teardown /cam"));
+}
+
+/// A clip of one second, made by ffmpeg.
+async fn clip(name: &str, arguments: &str) -> PathBuf {
+    let path = std::env::temp_dir().join(format!("damwall-{}-{name}", std::process::id()));
+    let made = Command::new("ffmpeg")
+        .args(["-v", "error", "-y", "-f", "lavfi", "-i", "testsrc2=s=320x180:r=30:d=1"])
+        .args(["-f", "lavfi", "-i", "sine=d=1"])
+        .args(arguments.split(' '))
+        .arg(&path)
+        .output()
+        .await
+        .unwrap();
+    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+    path
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_file_is_played_in_a_loop_in_its_own_time() {
+    let clip = clip("loop.mp4", "-c:v libx264 -bf 0 -g 15 -pix_fmt yuv420p -c:a aac").await;
+    let door = supervise(config(&format!("ffmpeg:{}", clip.display())));
+    let status = door.wait_for(|status| status.layers.len() == 1 && status.audio.is_some()).await;
+    assert_eq!(sizes(&status), [("main", 320, 180)]);
+    assert!(status.layers[0].video.codec.starts_with("avc1.64"), "copied: {status:?}");
+    let mut pictures = Reader::new(&door.camera.feed.layers()[0]);
+    let began = Instant::now();
+    let units = pictures.take(75).await;
+    let took = began.elapsed().as_secs_f64();
+    assert!((1.5..3.5).contains(&took), "75 frames in {took} s");
+    for pair in units.windows(2) {
+        let ticks = pair[1].time - pair[0].time;
+        // Where the clip begins again its sound, which is a little longer, makes a gap.
+        assert!((2900..9000).contains(&ticks), "{ticks}");
+    }
+    let sound = Reader::new(door.camera.feed.audio()).take(50).await;
+    let steps: Vec<_> = sound.windows(2).map(|pair| pair[1].time - pair[0].time).collect();
+    assert!(steps.iter().all(|step| (900..3000).contains(step)), "{steps:?}");
+    door.stop().await;
+    std::fs::remove_file(clip).unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_browsers_cannot_play_is_encoded() {
+    let door = supervise(config("ffmpeg:lavfi:testsrc2=s=320x180:r=30"));
+    let status = door.wait_for(|status| status.state.is_live()).await;
+    assert_eq!(sizes(&status), [("main", 320, 180)]);
+    assert!(status.layers[0].video.codec.starts_with("avc1.42c0"), "{status:?}");
+    let units = Reader::new(&door.camera.feed.layers()[0]).take(100).await;
+    let keys: Vec<_> = units.iter().filter(|unit| unit.is_key).map(|unit| unit.time).collect();
+    assert!(keys.windows(2).all(|pair| pair[1] - pair[0] == 135_000), "every 1.5 s: {keys:?}");
+    assert!(keys.len() >= 2);
+    door.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_input_that_is_not_there_says_why_and_not_where() {
+    let door = supervise(config("ffmpeg:/nowhere/secret-clip.mp4"));
+    let is_lost = |status: &CameraStatus| matches!(status.state, CameraState::Lost { .. });
+    let CameraState::Lost { reason } = door.wait_for(is_lost).await.state else { unreachable!() };
+    assert_eq!(reason, "ffmpeg failed: …: No such file or directory");
+    door.stop().await;
+}
+
+/// Processes whose command line has `needle` in it.
+fn processes_with(needle: &str) -> usize {
+    let of_process = |entry: std::io::Result<std::fs::DirEntry>| {
+        std::fs::read(entry.ok()?.path().join("cmdline")).ok()
+    };
+    let has_it = |line: &Vec<u8>| {
+        let line = String::from_utf8_lossy(line).into_owned();
+        line.starts_with("ffmpeg") && line.contains(needle)
+    };
+    std::fs::read_dir("/proc").unwrap().filter_map(of_process).filter(has_it).count()
+}
+
+/// Input of the camera in the process that is killed.
+const VICTIM: &str = "DAMWALL_TEST_VICTIM";
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn ffmpeg_dies_with_its_parent_even_when_that_is_killed() {
+    // A FIFO that nobody writes to: ffmpeg hangs in reading it, and would never find out.
+    let fifo = std::env::temp_dir().join(format!("damwall-victim-{}.fifo", std::process::id()));
+    if let Ok(input) = std::env::var(VICTIM) {
+        let _door = supervise(config(&format!("ffmpeg:{input}")));
+        sleep(PATIENCE).await;
+        return;
+    }
+    assert!(Command::new("mkfifo").arg(&fifo).status().await.unwrap().success());
+    let running = format!("testsrc2=s=64x64:r=10:d={}", 1_000_000 + std::process::id());
+    let hanging = format!("movie={}", fifo.display());
+    for needle in [&running, &hanging] {
+        let mut victim = Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", "sources::ffmpeg_dies_with_its_parent_even_when_that_is_killed"])
+            .env(VICTIM, format!("lavfi:{needle}"))
+            .stdout(Stdio::null())
+            .spawn()
+            .unwrap();
+        let began = Instant::now();
+        while processes_with(needle) == 0 {
+            assert!(began.elapsed() < PATIENCE, "ffmpeg starts");
+            sleep(Duration::from_millis(20)).await;
+        }
+        victim.kill().await.unwrap();
+        let killed = Instant::now();
+        while processes_with(needle) > 0 {
+            assert!(killed.elapsed() < Duration::from_secs(2), "ffmpeg outlives its parent");
+            sleep(Duration::from_millis(20)).await;
+        }
+    }
+    std::fs::remove_file(&fifo).unwrap();
+}
+
+#[tokio::test]
+async fn what_a_publisher_hands_over_is_live_until_it_leaves() {
+    let door = supervise(config("whip:"));
+    let nobody = CameraState::Lost { reason: "nobody publishes".into() };
+    door.wait_for(|status| status.state == nobody).await;
+    let feed = &door.camera.feed;
+    for _ in 0..2 {
+        let ingress = feed.ingress().expect("the camera takes a publisher");
+        let (high, low) = (TrackIndex::Layer(0), TrackIndex::Layer(1));
+        let vp8 = |rid: &str| Format {
+            codec: Codec::Vp8,
+            rid: rid.into(),
+            video: None,
+            h264_profile: None,
+        };
+        let unit = |timestamp_90k| Assembled {
+            timestamp_90k,
+            is_key: true,
+            payloads: vec![vec![0; 10].into()],
+        };
+        let opus = Format { codec: Codec::Opus, ..vp8("audio") };
+        for message in [
+            Ingress::Format(high, vp8("h")),
+            Ingress::Format(low, vp8("l")),
+            Ingress::Format(TrackIndex::Audio, opus),
+            Ingress::Unit(high, unit(0)),
+            Ingress::Unit(low, unit(0)),
+            Ingress::Unit(high, unit(3000)),
+            Ingress::Unit(TrackIndex::Audio, unit(960)),
+        ] {
+            ingress.send(message).await.unwrap();
+        }
+        let status = door.wait_for(|status| status.audio.is_some()).await;
+        assert_eq!(sizes(&status), [("h", 0, 0), ("l", 0, 0)]);
+        assert_eq!(status.layers[0].video.codec, "vp8");
+        assert!(status.state.is_live());
+        ingress.send(Ingress::Ended("the publisher left".into())).await.unwrap();
+        let status = door.wait_for(|status| status.state == nobody).await;
+        assert!(status.layers.is_empty() && status.audio.is_none());
+    }
+    let feed = feed.clone();
+    door.stop().await;
+    assert!(feed.ingress().is_none(), "nobody takes a publisher any more");
 }

@@ -1,7 +1,7 @@
 //! One real browser: time to the first frame, and glass to glass.
 
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use anyhow::Result;
 
@@ -58,7 +58,9 @@ fn measure_with(
             .arg(folder.join(format!("{what}.json")))
             .args(ours.as_ref().map(|server| format!("Damwall={}", whep(server))))
             .args(theirs.as_ref().map(|server| format!("go2rtc={}", server.whep())))
-            .env("DAMWALL_TEST_CHROMIUM", setup::chromium());
+            .env("DAMWALL_TEST_CHROMIUM", setup::chromium())
+            // Each run is told as it ends.
+            .stderr(Stdio::inherit());
         capture(&mut node)
     })
 }

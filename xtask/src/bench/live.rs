@@ -115,32 +115,64 @@ fn load(
     let client = build_client(options.mode)?;
     let camera = Camera::clip(folder)?;
     let mut found = Vec::new();
-    let mut measure = |name: &str, whep: &str, pid: u32| {
-        let out = folder.join(format!("{name}.json"));
-        step(&format!("measuring {name}"), || {
-            let mut load = Command::new(&client);
-            load.args(["run", "--name", name, "--whep", whep, "--camera", camera.url()])
-                .args(["--viewers", &options.viewers, "--secs", &options.secs.to_string()])
-                .args(["--cycles", &options.cycles.to_string(), "--pid", &pid.to_string()])
-                .arg("--out")
-                .arg(&out);
-            if !options.is_quick {
-                load.args(["--ladder", LADDER]);
-            }
-            run(&mut load, "see its message above")
-        })?;
-        found.push(out);
-        anyhow::Ok(())
-    };
-    if let Some(damwall) = damwall {
-        let server = start_damwall(&damwall, folder, camera.url())?;
-        measure("Damwall", &whep(&server), server.pid())?;
-    }
-    if let Some(peer) = peer {
-        let server = Go2rtc::start(&peer, folder, camera.url())?;
-        measure("go2rtc", &server.whep(), server.pid())?;
+    for part in Part::of(options) {
+        if let Some(damwall) = &damwall {
+            let server = start_damwall(damwall, folder, camera.url())?;
+            let target = ("Damwall", whep(&server), server.pid());
+            found.push(part.measure(&client, &target, camera.url(), folder)?);
+        }
+        if let Some(peer) = &peer {
+            let server = Go2rtc::start(peer, folder, camera.url())?;
+            let target = ("go2rtc", server.whep(), server.pid());
+            found.push(part.measure(&client, &target, camera.url(), folder)?);
+        }
     }
     capture(Command::new(&client).arg("table").args(found))
+}
+
+/// What is measured of one process of a server.
+struct Part {
+    name: &'static str,
+    args: Vec<String>,
+}
+
+impl Part {
+    /// Memory gets a fresh process: what hundreds of viewers leave behind would hide a leak.
+    fn of(options: &Options) -> Vec<Self> {
+        let args = |args: &[&str]| args.iter().map(|&arg| arg.to_owned()).collect();
+        let secs = options.secs.to_string();
+        let load = ["--viewers", &options.viewers, "--secs", &secs];
+        let mut parts = vec![Self { name: "load", args: args(&load) }];
+        if !options.is_quick || options.cycles > 0 {
+            let cycles = options.cycles.to_string();
+            let memory = ["--ladder", LADDER, "--cycles", &cycles, "--secs", &secs];
+            parts.push(Self { name: "memory", args: args(&memory) });
+        }
+        parts
+    }
+
+    /// Runs the client; gives the file it wrote.
+    fn measure(
+        &self,
+        client: &Path,
+        (server, whep, pid): &(&str, String, u32),
+        camera_url: &str,
+        folder: &Path,
+    ) -> Result<PathBuf> {
+        let out = folder.join(format!("{server}-{}.json", self.name));
+        step(&format!("measuring {server}: {}", self.name), || {
+            run(
+                Command::new(client)
+                    .args(["run", "--name", server, "--whep", whep, "--camera", camera_url])
+                    .args(["--pid", &pid.to_string()])
+                    .args(&self.args)
+                    .arg("--out")
+                    .arg(&out),
+                "see its message above",
+            )
+        })?;
+        Ok(out)
+    }
 }
 
 fn build_client(mode: Mode) -> Result<PathBuf> {

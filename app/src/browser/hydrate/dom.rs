@@ -93,10 +93,35 @@ impl fmt::Debug for Interval {
     }
 }
 
+/// Calls back once, after `delay_ms`.
+pub(super) fn after(delay_ms: i32, callback: impl FnOnce() + 'static) {
+    let callback = Closure::once_into_js(callback);
+    window()
+        .set_timeout_with_callback_and_timeout_and_arguments_0(callback.unchecked_ref(), delay_ms)
+        .expect("a window has timers");
+}
+
 pub(super) fn request(method: &str) -> RequestInit {
     let init = RequestInit::new();
     init.set_method(method);
     init
+}
+
+/// A request with a body of this type.
+///
+/// # Errors
+/// The browser does not take a header.
+pub(super) fn request_with(
+    method: &str,
+    content_type: &str,
+    body: &str,
+) -> Result<RequestInit, JsValue> {
+    let init = request(method);
+    let headers = web_sys::Headers::new()?;
+    headers.set("Content-Type", content_type)?;
+    init.set_headers(&headers);
+    init.set_body(&JsValue::from_str(body));
+    Ok(init)
 }
 
 /// # Errors

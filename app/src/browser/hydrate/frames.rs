@@ -27,6 +27,14 @@ extern "C" {
 
     #[wasm_bindgen(method, structural, getter, js_name = presentedFrames)]
     pub(super) fn presented_frames(this: &FrameMetadata) -> f64;
+
+    /// When the frame is to be on the screen, by the page's clock.
+    #[wasm_bindgen(method, structural, getter, js_name = expectedDisplayTime)]
+    pub(super) fn expected_display_time(this: &FrameMetadata) -> f64;
+
+    /// Not in every browser.
+    #[wasm_bindgen(method, structural, getter, js_name = rtpTimestamp)]
+    pub(super) fn rtp_timestamp(this: &FrameMetadata) -> Option<f64>;
 }
 
 /// Calls back once for every frame a video presents, until dropped.

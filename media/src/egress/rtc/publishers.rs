@@ -112,12 +112,8 @@ impl Publishers {
             };
             match publisher.ingress.try_send(ingress) {
                 Ok(()) => {}
-                Err(TrySendError::Full(_)) => {
-                    // The camera's task did not run for seconds; what it missed needs a key frame.
-                    for layer in 0..publisher.feed.layers().len() {
-                        publisher.whip.request_key_frame(WhipTrack::Layer(layer));
-                    }
-                }
+                // The camera's task did not run for seconds: formats and pictures were missed.
+                Err(TrySendError::Full(_)) => publisher.whip.start_over(),
                 Err(TrySendError::Closed(_)) => {
                     closed = Some(CloseReason::ServerClosed);
                     break;

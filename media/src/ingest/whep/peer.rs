@@ -6,7 +6,6 @@ use std::{
     time::Duration,
 };
 
-use bytes::Bytes;
 use futures::stream::{BoxStream, StreamExt as _, unfold};
 use rtc::{
     interceptor::{NackGeneratorBuilder, ReceiverReportBuilder, Slot},
@@ -25,6 +24,7 @@ use webrtc::{
     rtp_transceiver::{RTCRtpTransceiverDirection, RTCRtpTransceiverInit},
 };
 
+use super::intake::Received;
 use crate::sansio::format::Codec;
 
 /// Host candidates need no network, so this is only a guard.
@@ -36,26 +36,30 @@ const NACK_INTERVAL: Duration = Duration::from_millis(20);
 /// Most requests for one packet.
 const MAX_NACKS: u16 = 5;
 
-/// H.264 profiles offered, all in packetization mode 1: payload type, that of its retransmissions, and
-/// `profile-level-id`. Origins that compare profiles find theirs; the others take the first.
-const H264: [(u8, u8, &str); 5] = [
-    (96, 97, "42e01f"),
-    (98, 99, "42001f"),
-    (100, 101, "4d001f"),
-    (102, 103, "640c1f"),
-    (104, 105, "64001f"),
+/// Video offered: payload type, that of its retransmissions, codec, and `fmtp` beyond what all H.264 has.
+/// The H.264 profiles come first: origins that compare profiles find theirs, the others take the first.
+const VIDEO: [(u8, u8, Codec, &str); 9] = [
+    (96, 97, Codec::H264, "profile-level-id=42e01f"),
+    (98, 99, Codec::H264, "profile-level-id=42001f"),
+    (100, 101, Codec::H264, "profile-level-id=4d001f"),
+    (102, 103, Codec::H264, "profile-level-id=640c1f"),
+    (104, 105, Codec::H264, "profile-level-id=64001f"),
+    (106, 107, Codec::H265, ""),
+    (108, 109, Codec::Vp8, ""),
+    (112, 113, Codec::Vp9, "profile-id=0"),
+    (114, 115, Codec::Av1, ""),
 ];
 const OPUS: u8 = 111;
 const PCMU: u8 = 0;
 const PCMA: u8 = 8;
 
 /// What a payload type of our offer carries.
-pub(super) fn codec(payload_type: u8) -> Option<Codec> {
+fn codec(payload_type: u8) -> Option<Codec> {
     match payload_type {
         OPUS => Some(Codec::Opus),
         PCMU => Some(Codec::Pcmu),
         PCMA => Some(Codec::Pcma),
-        other => H264.iter().any(|(h264, ..)| *h264 == other).then_some(Codec::H264),
+        other => VIDEO.iter().find(|video| video.0 == other).map(|video| video.2),
     }
 }
 
@@ -67,18 +71,6 @@ pub(super) enum PeerEvent {
     Gathered,
     /// The connection failed, or the origin closed it.
     Closed,
-}
-
-/// A packet of a track, in the order of arrival.
-pub(super) struct Received {
-    pub(super) payload_type: u8,
-    pub(super) marker: bool,
-    pub(super) sequence_number: u16,
-    pub(super) timestamp: u32,
-    pub(super) ssrc: u32,
-    pub(super) payload: Bytes,
-    /// Where to ask for a key frame.
-    pub(super) track: Arc<dyn TrackRemote>,
 }
 
 /// A connection that has to be [closed](Peer::close); clones are the same one.
@@ -152,21 +144,22 @@ impl Peer {
         Ok((Self { connection: Arc::new(connection) }, events))
     }
 
-    /// Our offer, with all candidates: one section of video, one of sound, both to receive.
+    /// Our offer, with all candidates: a section of each kind, to receive.
     ///
     /// # Errors
     /// When the connection has ended meanwhile.
     pub(super) async fn offer(
         &self,
+        kinds: &[RtpCodecKind],
         events: &mut mpsc::Receiver<PeerEvent>,
     ) -> Result<String, webrtc::error::Error> {
-        for kind in [RtpCodecKind::Video, RtpCodecKind::Audio] {
+        for kind in kinds {
             let init = RTCRtpTransceiverInit {
                 direction: RTCRtpTransceiverDirection::Recvonly,
                 streams: Vec::new(),
                 send_encodings: Vec::new(),
             };
-            self.connection.add_transceiver_from_kind(kind, Some(init)).await?;
+            self.connection.add_transceiver_from_kind(*kind, Some(init)).await?;
         }
         let offer = self.connection.create_offer(None).await?;
         self.connection.set_local_description(offer).await?;
@@ -215,21 +208,21 @@ fn without_refused_formats(answer: &str) -> String {
     answer.lines().map(line).collect()
 }
 
-/// The packets of a track, until it ends.
-pub(super) fn packets(track: Arc<dyn TrackRemote>) -> BoxStream<'static, Received> {
+/// The packets of a track with their SSRC, until it ends.
+pub(super) fn packets(track: Arc<dyn TrackRemote>) -> BoxStream<'static, (u32, Received)> {
     unfold(track, |track| async {
         loop {
-            if let TrackRemoteEvent::OnRtpPacket(packet) = track.poll().await? {
+            if let TrackRemoteEvent::OnRtpPacket(packet) = track.poll().await?
+                && let Some(codec) = codec(packet.header.payload_type)
+            {
                 let received = Received {
-                    payload_type: packet.header.payload_type,
+                    codec,
                     marker: packet.header.marker,
                     sequence_number: packet.header.sequence_number,
                     timestamp: packet.header.timestamp,
-                    ssrc: packet.header.ssrc,
                     payload: packet.payload,
-                    track: track.clone(),
                 };
-                return Some((received, track));
+                return Some(((packet.header.ssrc, received), track));
             }
         }
     })
@@ -291,12 +284,15 @@ fn media_engine() -> Result<MediaEngine, webrtc::error::Error> {
             }
         };
     let mut engine = MediaEngine::default();
-    for (payload_type, rtx, profile) in H264 {
-        let fmtp =
-            format!("level-asymmetry-allowed=1;packetization-mode=1;profile-level-id={profile}");
+    for (payload_type, rtx, kind, fmtp) in VIDEO {
+        let fmtp = match kind {
+            Codec::H264 => format!("level-asymmetry-allowed=1;packetization-mode=1;{fmtp}"),
+            _ => fmtp.to_owned(),
+        };
+        let mime_type = format!("video/{}", kind.encoding_name());
         let loss = vec![feedback("nack", ""), feedback("nack", "pli"), feedback("ccm", "fir")];
-        let h264 = codec(payload_type, "video/H264", 90_000, 0, fmtp, loss);
-        engine.register_codec(h264, RtpCodecKind::Video)?;
+        let video = codec(payload_type, &mime_type, 90_000, 0, fmtp, loss);
+        engine.register_codec(video, RtpCodecKind::Video)?;
         let fmtp = format!("apt={payload_type}");
         let rtx = codec(rtx, "video/rtx", 90_000, 0, fmtp, Vec::new());
         engine.register_codec(rtx, RtpCodecKind::Video)?;
@@ -327,6 +323,8 @@ mod tests {
     #[test]
     fn every_payload_type_of_the_offer_has_its_codec() {
         assert_eq!(codec(96), Some(Codec::H264));
+        assert_eq!(codec(106), Some(Codec::H265));
+        assert_eq!(codec(108), Some(Codec::Vp8));
         assert_eq!(codec(97), None, "retransmissions come unpacked");
         assert_eq!(codec(111), Some(Codec::Opus));
         assert_eq!(codec(0), Some(Codec::Pcmu));

@@ -115,6 +115,28 @@ fn obs_has_its_transport_at_the_session() {
 }
 
 #[test]
+fn sound_is_taken_without_retransmission() {
+    let (offer, _, text) = answer(&OBS.replace(
+        "SAVPF 111\r\n",
+        "SAVPF 111 112\r\na=rtcp-fb:111 nack\r\na=rtpmap:112 rtx/48000\r\na=fmtp:112 apt=111\r\n",
+    ));
+    let audio = offer.audio.unwrap();
+    assert_eq!((audio.payload_type, audio.rtx, audio.has_nack), (111, None, false));
+    assert!(!text.contains("112") && !text.contains("rtcp-fb:111"));
+}
+
+#[test]
+fn fingerprints_by_other_hashes_do_not_hide_the_one_we_check() {
+    let (expected, ..) = answer(OBS);
+    let (offer, ..) =
+        answer(&OBS.replace("a=fingerprint", "a=fingerprint:sha-512 AB:CD\r\na=fingerprint"));
+    assert_eq!(offer.fingerprint, expected.fingerprint);
+    let in_session = CHROMIUM.replace("a=fingerprint:sha-256", "a=x:")
+        .replace("t=0 0", "t=0 0\r\na=fingerprint:sha-1 AB:CD\r\na=fingerprint:SHA-256 A5:E0:AA:3F:13:7F:F5:D4:3F:CC:97:CF:FC:CD:8F:1E:85:8B:C4:63:B0:C3:7B:5E:1F:43:59:7B:06:CF:71:3E");
+    answer(&in_session);
+}
+
+#[test]
 fn the_best_codec_of_the_offer_is_taken() {
     let check = |removed: &[&str], codec| {
         let offer =

@@ -567,6 +567,28 @@ fn a_publisher_that_begins_anew_with_another_ssrc_is_followed() {
 }
 
 #[test]
+fn after_lost_events_formats_and_key_frames_come_anew() {
+    let audio = reception(Codec::Opus, &[]);
+    let mut link = Link::new(Some(reception(Codec::H264, &[])), Some(audio));
+    let send_sound = |link: &mut Link, n: u32| {
+        for datagram in link.publisher.picture(5, AUDIO, n * 960, &[vec![1; 80]]) {
+            link.carry(true, datagram);
+        }
+    };
+    link.send_h264(0..3);
+    send_sound(&mut link, 0);
+    link.run(20);
+    link.events.clear();
+    link.session.start_over();
+    send_sound(&mut link, 1);
+    link.send_h264(3..7);
+    assert_eq!(link.formats().len(), 2);
+    let units = link.units(WhipTrack::Layer(0));
+    assert!(units[0].is_key && !units[1].is_key);
+    assert_eq!(link.units(WhipTrack::Audio).len(), 1);
+}
+
+#[test]
 fn goodbye_silence_and_close_end_the_session() {
     let closed = |link: &Link| match link.events.last() {
         Some(WhipEvent::Closed(reason)) => Some(*reason),

@@ -6,9 +6,10 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
-use super::{depacketize::Depacketizer, statistics::Statistics};
+use super::statistics::Statistics;
 use crate::sansio::{
     assemble::{Assembled, RtpPacket},
+    depacketize::Depacketizer,
     format::{Codec, Format},
     reorder::{Inserted, Reorder},
     rtp,
@@ -202,12 +203,7 @@ impl Track {
         if unit.is_key {
             self.needs_key = false;
             self.wants_key = false;
-            let format = Format {
-                codec: self.codec,
-                rid: self.rid.clone(),
-                video: self.depacketizer.video(),
-                h264_profile: self.depacketizer.h264_profile(),
-            };
+            let format = self.depacketizer.format(&self.rid);
             if let Some(video) = &format.video {
                 let area_px = u64::from(video.width_px) * u64::from(video.height_px);
                 self.largest_area_px = self.largest_area_px.max(area_px);
@@ -224,11 +220,11 @@ impl Track {
         }
     }
 
-    /// From now on it is another layer to the outside: its format is told anew, at a key frame.
+    /// Outside nothing is known of it any more: its format is told anew, at a key frame.
     pub(super) fn start_over(&mut self) {
         self.told_format = None;
         self.needs_key = true;
-        self.wants_key = true;
+        self.wants_key = !self.codec.is_audio();
     }
 
     pub(super) fn request_key_frame(&mut self) {

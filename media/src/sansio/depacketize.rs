@@ -6,8 +6,8 @@ use domain::VideoParameters;
 use crate::sansio::{
     assemble::{Assembled, Assembler, RtpPacket},
     descriptor,
-    format::Codec,
-    h264::ParameterSets,
+    format::{Codec, Format},
+    h264, h265,
 };
 
 /// Most payload bytes of one picture; more is a broken publisher or an attack.
@@ -15,30 +15,48 @@ const MAX_UNIT_BYTES: usize = 8 << 20;
 
 /// Puts packets of one stream together.
 #[derive(Debug)]
-pub(super) enum Depacketizer {
-    H264(Box<Assembler>),
+pub(crate) enum Depacketizer {
+    /// H.264 and H.265.
+    Nals(Box<Assembler>),
     Pictures(Pictures),
     /// Each packet is a unit.
-    Sound,
+    Sound(Codec),
 }
 
 impl Depacketizer {
-    pub(super) fn new(codec: Codec) -> Self {
+    pub(crate) fn new(codec: Codec) -> Self {
         match codec {
-            Codec::H264 => Self::H264(Box::new(Assembler::new(ParameterSets::default()))),
-            Codec::Opus | Codec::Pcmu | Codec::Pcma => Self::Sound,
-            Codec::H265 | Codec::Vp8 | Codec::Vp9 | Codec::Av1 => {
-                Self::Pictures(Pictures::new(codec))
-            }
+            Codec::H264 => Self::Nals(Box::new(Assembler::new(h264::ParameterSets::default()))),
+            Codec::H265 => Self::Nals(Box::new(Assembler::new(h265::ParameterSets::default()))),
+            Codec::Vp8 | Codec::Vp9 | Codec::Av1 => Self::Pictures(Pictures::new(codec)),
+            Codec::Opus | Codec::Pcmu | Codec::Pcma => Self::Sound(codec),
+        }
+    }
+
+    /// The codec.
+    pub(crate) fn codec(&self) -> Codec {
+        match self {
+            Self::Nals(assembler) => assembler.parameter_sets().codec(),
+            Self::Pictures(pictures) => pictures.codec,
+            Self::Sound(codec) => *codec,
+        }
+    }
+
+    /// Whether pictures are withheld until the next key frame.
+    pub(crate) fn needs_key(&self) -> bool {
+        match self {
+            Self::Nals(assembler) => assembler.needs_key(),
+            Self::Pictures(pictures) => pictures.needs_key,
+            Self::Sound(_) => false,
         }
     }
 
     /// Takes the next packet; gives the units it completes.
-    pub(super) fn push(&mut self, packet: RtpPacket) -> [Option<Assembled>; 2] {
+    pub(crate) fn push(&mut self, packet: RtpPacket) -> [Option<Assembled>; 2] {
         match self {
-            Self::H264(assembler) => assembler.push(packet),
+            Self::Nals(assembler) => assembler.push(packet),
             Self::Pictures(pictures) => pictures.push(packet),
-            Self::Sound => {
+            Self::Sound(_) => {
                 let RtpPacket { timestamp_90k, payload, .. } = packet;
                 let unit = Assembled { timestamp_90k, is_key: true, payloads: vec![payload] };
                 [Some(unit), None]
@@ -47,27 +65,26 @@ impl Depacketizer {
     }
 
     /// Units that were withheld so far.
-    pub(super) fn dropped_units(&self) -> u64 {
+    pub(crate) fn dropped_units(&self) -> u64 {
         match self {
-            Self::H264(assembler) => assembler.dropped_units(),
+            Self::Nals(assembler) => assembler.dropped_units(),
             Self::Pictures(pictures) => pictures.dropped_units,
-            Self::Sound => 0,
+            Self::Sound(_) => 0,
         }
     }
 
-    /// Size and codec string of the newest key frame, if it showed them.
-    pub(super) fn video(&self) -> Option<VideoParameters> {
-        match self {
-            Self::H264(assembler) => assembler.parameter_sets().video_parameters().ok(),
+    /// What the newest key frame showed.
+    pub(crate) fn format(&self, rid: &str) -> Format {
+        let video = match self {
+            Self::Nals(assembler) => match assembler.parameter_sets().format(rid) {
+                Ok(format) => return format,
+                Err(_) => None,
+            },
             Self::Pictures(pictures) => pictures.video.clone(),
-            Self::Sound => None,
-        }
-    }
-
-    /// `profile_idc` and `constraint_flags` of the newest SPS.
-    pub(super) fn h264_profile(&self) -> Option<[u8; 2]> {
-        let Self::H264(assembler) = self else { return None };
-        assembler.parameter_sets().sps.as_deref()?.get(1..3)?.try_into().ok()
+            Self::Sound(_) => None,
+        };
+        let codec = self.codec();
+        Format { codec, rid: rid.to_owned(), video, h264_profile: None }
     }
 }
 
@@ -76,7 +93,7 @@ impl Depacketizer {
 /// What no decoder could use is withheld: pictures after a loss until the next key frame, and everything
 /// before the first.
 #[derive(Debug)]
-pub(super) struct Pictures {
+pub(crate) struct Pictures {
     codec: Codec,
     pending: Option<Pending>,
     needs_key: bool,
@@ -120,8 +137,8 @@ impl Pictures {
             self.video = found.video;
         }
         unit.len_bytes += packet.payload.len();
-        // Where a key frame shows its beginning, what is lost was before it.
-        let is_whole = is_first && found.is_key && self.codec != Codec::H265;
+        // A key frame shows its beginning: what is lost was before it.
+        let is_whole = is_first && found.is_key;
         unit.is_damaged |= is_after_loss && !is_whole || unit.len_bytes > MAX_UNIT_BYTES;
         if unit.is_damaged {
             unit.payloads.clear();
@@ -187,6 +204,18 @@ mod tests {
         assert_eq!(units, [(1, true, 1), (5, true, 1)]);
     }
 
+    #[test]
+    fn h265_pictures_begin_with_their_parameter_sets() {
+        let nal = |nal_type: u8| [nal_type << 1, 1, 7];
+        let mut depacketizer = Depacketizer::new(Codec::H265);
+        let packets = [(1, 1), (2, 32), (2, 33), (2, 34), (2, 19), (3, 1), (4, 19), (5, 1)]
+            .map(|(timestamp, nal_type)| packet(timestamp, false, &nal(nal_type), 0));
+        let units = packets.into_iter().flat_map(|packet| depacketizer.push(packet)).flatten();
+        let units: Vec<_> = units.map(|unit| (unit.is_key, unit.payloads.len())).collect();
+        assert_eq!(units, [(true, 4), (false, 1), (true, 4)]);
+        assert_eq!(depacketizer.format("main").codec, Codec::H265);
+    }
+
     proptest! {
         #[test]
         fn hostile_packets_never_panic(
@@ -197,7 +226,7 @@ mod tests {
                 let mut depacketizer = Depacketizer::new(codec);
                 for (timestamp, marker, payload, lost_before) in &packets {
                     depacketizer.push(packet(*timestamp, *marker, payload, *lost_before));
-                    let _ = (depacketizer.video(), depacketizer.h264_profile());
+                    depacketizer.format("main");
                 }
             }
         }
