@@ -134,7 +134,8 @@ async fn line_10_a_camera_that_is_not_live_is_409_and_one_that_is_not_there_404(
     for unknown in ["/whep/yard", "/whep/%2e%2e", "/whep/Door", "/whip/yard"] {
         application.offer(unknown, &[]).await.problem(404).await;
     }
-    application.offer("/whip/door", &[]).await.problem(409).await;
+    let sending = OFFER.replace("a=recvonly", "a=sendonly");
+    application.send("POST", "/whip/door", SDP, sending).await.problem(409).await;
 }
 
 /// Also the hostile one: sessions that are never connected are few, and are gone after a while.
