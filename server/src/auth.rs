@@ -36,7 +36,7 @@ pub struct Auth(Arc<Rules>);
 
 enum Rules {
     Open { allowed_hosts: Vec<String> },
-    Token(TokenRules),
+    Token(Box<TokenRules>),
 }
 
 struct TokenRules {
@@ -121,7 +121,8 @@ impl Auth {
         let cookie = hex::encode(hmac::sign(&key, b"damwall login cookie 1"));
         let session_key = hmac::sign(&key, b"damwall session key 1");
         let session_key = hmac::Key::new(hmac::HMAC_SHA256, session_key.as_ref());
-        Self(Arc::new(Rules::Token(TokenRules { token: hex::encode(secret), cookie, session_key })))
+        let rules = TokenRules { token: hex::encode(secret), cookie, session_key };
+        Self(Arc::new(Rules::Token(Box::new(rules))))
     }
 
     /// Whether requests need no token.

@@ -289,6 +289,9 @@ impl CameraRegistry {
         definition: CameraDefinition,
     ) -> Result<CameraDetails, CameraAdminError> {
         let _turn = self.0.one_change_at_a_time.lock().await;
+        if definition.id.as_str() == "probe" {
+            return Err(CameraAdminError::Conflict("`probe` is a name of the API's own".into()));
+        }
         match self.managed(&definition.id) {
             Some(ManagedBy::Config) => return Err(of_config(&definition.id)),
             Some(ManagedBy::Api) => {

@@ -8,7 +8,6 @@ use std::{
 
 use app::ssr::{Backend, Viewer};
 use axum::{
-    Extension,
     body::{Body, Bytes},
     extract::{Path, State, rejection::BytesRejection},
     http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header},
@@ -23,9 +22,8 @@ use tokio::{
     time::{MissedTickBehavior, interval},
 };
 
-use super::session;
+use super::session::{self, Caller};
 use crate::{
-    auth::SessionSigner,
     error::Problem,
     events::{EventStreams, Kind, Reader, StreamError},
 };
@@ -41,7 +39,7 @@ pub(crate) async fn open(
     State(rtc): State<RtcHandle>,
     State(streams): State<EventStreams>,
     Path((camera, session)): Path<(String, String)>,
-    signer: Option<Extension<SessionSigner>>,
+    caller: Caller,
     headers: HeaderMap,
     body: Result<Bytes, BytesRejection>,
 ) -> Result<Response, Problem> {
@@ -68,7 +66,7 @@ pub(crate) async fn open(
         };
         Problem::new(status, error.to_string()).retry_after_secs(5)
     })?;
-    let query = signer.map(|signer| signer.query(&path)).unwrap_or_default();
+    let query = caller.query(&path);
     let location = session::header(format!("{path}/sse/{name}{query}"))?;
     Ok((StatusCode::CREATED, [(header::LOCATION, location)]).into_response())
 }

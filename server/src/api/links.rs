@@ -70,8 +70,8 @@ mod tests {
                 format!("url = '{url}'\nusername = '{username}'\ncredential = '{credential}'")
             }
         };
-        let link = ice_server(&toml::from_str(&toml).unwrap()).map_err(|_| ());
-        assert_eq!(link.as_ref().map(|link| link.to_str().unwrap()).map_err(|()| ()), expected);
+        let link = ice_server(&toml::from_str(&toml).unwrap());
+        assert_eq!(link.as_ref().map(|link| link.to_str().unwrap()).map_err(|_| ()), expected);
     }
 
     #[test]

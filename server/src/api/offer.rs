@@ -10,8 +10,8 @@ use axum::{
 use media::egress::handle::RtcHandle;
 use serde::{Deserialize, Serialize};
 
-use super::session;
-use crate::{client_addr::ClientAddr, error::Problem};
+use super::session::{self, Caller};
+use crate::error::Problem;
 
 #[derive(Deserialize)]
 struct Offer {
@@ -32,14 +32,14 @@ pub(crate) struct Answer {
 pub(crate) async fn create(
     _viewer: Viewer,
     State(rtc): State<RtcHandle>,
-    ClientAddr(remote): ClientAddr,
+    caller: Caller,
     Path(camera): Path<String>,
     headers: HeaderMap,
     body: Result<Bytes, BytesRejection>,
 ) -> Result<Json<Answer>, Problem> {
     let offer: Offer = session::read_json(&headers, &session::read(body)?)?;
     let camera = session::parse_camera(&camera)?;
-    let created = rtc.create(&camera, offer.sdp.as_bytes(), remote).await;
+    let created = rtc.create(&camera, offer.sdp.as_bytes(), caller.remote).await;
     let created = created.map_err(session::create_problem)?;
     let resource = session::of(camera, &created);
     if created.counter_offer.is_some() {

@@ -1,12 +1,12 @@
 //! What WHEP and WHIP have in common: the answer to an offer, changes to a session, its end.
 //! Source: RFC 9725; draft-ietf-wish-whep.
 
-use std::time::Duration;
+use std::{net::IpAddr, time::Duration};
 
 use axum::{
     body::Bytes,
-    extract::rejection::BytesRejection,
-    http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header},
+    extract::{FromRequestParts, rejection::BytesRejection},
+    http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header, request::Parts},
     response::{IntoResponse, Response},
 };
 use domain::CameraId;
@@ -20,12 +20,34 @@ use media::{
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
-use crate::error::Problem;
+use crate::{auth::SessionSigner, client_addr::ClientAddr, error::Problem};
 
 const SDP: &str = "application/sdp";
 const SDP_FRAGMENT: &str = "application/trickle-ice-sdpfrag";
 /// Entity tags looked at in one `If-Match`.
 const MAX_TAGS: usize = 8;
+
+/// Who offers: where from, and how session URLs are to be made for it.
+pub(crate) struct Caller {
+    pub(crate) remote: IpAddr,
+    signer: Option<SessionSigner>,
+}
+
+impl Caller {
+    /// What to put behind the URL of a session, and of whatever is below it.
+    pub(crate) fn query(&self, session_path: &str) -> String {
+        self.signer.as_ref().map(|signer| signer.query(session_path)).unwrap_or_default()
+    }
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for Caller {
+    type Rejection = std::convert::Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Self::Rejection> {
+        let ClientAddr(remote) = ClientAddr::from_request_parts(parts, state).await?;
+        Ok(Self { remote, signer: parts.extensions.get().cloned() })
+    }
+}
 
 pub(crate) fn parse_camera(text: &str) -> Result<CameraId, Problem> {
     text.parse().map_err(|_| Problem::not_found("there is no such camera"))

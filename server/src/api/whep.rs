@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use app::ssr::Viewer;
 use axum::{
-    Extension, Json,
+    Json,
     body::Bytes,
     extract::{Path, State, rejection::BytesRejection},
     http::{HeaderMap, StatusCode},
@@ -14,28 +14,28 @@ use axum::{
 use media::egress::handle::{LayerChoice, LayerError, RtcHandle, SessionStats};
 use serde::{Deserialize, Serialize};
 
-use super::{links, session};
-use crate::{
-    HttpSettings, auth::SessionSigner, client_addr::ClientAddr, error::Problem,
-    events::EventStreams,
+use super::{
+    links,
+    session::{self, Caller},
 };
+use crate::{HttpSettings, error::Problem, events::EventStreams};
 
 /// `POST /whep/{camera}` → 201, `Location` of the session; 406 with a counter-offer.
 pub(crate) async fn create(
     _viewer: Viewer,
     State(rtc): State<RtcHandle>,
     State(settings): State<Arc<HttpSettings>>,
-    ClientAddr(remote): ClientAddr,
+    caller: Caller,
     Path(camera): Path<String>,
-    signer: Option<Extension<SessionSigner>>,
     headers: HeaderMap,
     body: Result<Bytes, BytesRejection>,
 ) -> Result<Response, Problem> {
     let offer = session::read_offer(&headers, body)?;
     let camera = session::parse_camera(&camera)?;
-    let created = rtc.create(&camera, &offer, remote).await.map_err(session::create_problem)?;
+    let created =
+        rtc.create(&camera, &offer, caller.remote).await.map_err(session::create_problem)?;
     let path = session::path("whep", &session::of(camera, &created));
-    let query = signer.map(|signer| signer.query(&path)).unwrap_or_default();
+    let query = caller.query(&path);
     let mut links = settings.ice_servers.clone();
     for link in links::extensions(&path, &query) {
         links.push(session::header(link)?);

@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use app::ssr::Operator;
 use axum::{
-    Extension,
     body::Bytes,
     extract::{Path, State, rejection::BytesRejection},
     http::{HeaderMap, StatusCode},
@@ -12,25 +11,25 @@ use axum::{
 };
 use media::egress::handle::RtcHandle;
 
-use super::session;
-use crate::{HttpSettings, auth::SessionSigner, client_addr::ClientAddr, error::Problem};
+use super::session::{self, Caller};
+use crate::{HttpSettings, error::Problem};
 
 /// `POST /whip/{camera}` → 201, `Location` of the session.
 pub(crate) async fn create(
     _operator: Operator,
     State(rtc): State<RtcHandle>,
     State(settings): State<Arc<HttpSettings>>,
-    ClientAddr(remote): ClientAddr,
+    caller: Caller,
     Path(camera): Path<String>,
-    signer: Option<Extension<SessionSigner>>,
     headers: HeaderMap,
     body: Result<Bytes, BytesRejection>,
 ) -> Result<Response, Problem> {
     let offer = session::read_offer(&headers, body)?;
     let camera = session::parse_camera(&camera)?;
-    let created = rtc.publish(&camera, &offer, remote).await.map_err(session::create_problem)?;
+    let created =
+        rtc.publish(&camera, &offer, caller.remote).await.map_err(session::create_problem)?;
     let path = session::path("whip", &session::of(camera, &created));
-    let query = signer.map(|signer| signer.query(&path)).unwrap_or_default();
+    let query = caller.query(&path);
     session::created(created, &path, &query, settings.ice_servers.iter().cloned())
 }
 

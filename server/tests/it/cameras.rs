@@ -135,6 +135,8 @@ async fn what_is_no_definition_is_refused_with_a_sentence_and_nothing_is_kept() 
     application.send("POST", "/api/cameras", &json, vec![0xff; 64]).await.problem(400).await;
     application.send("POST", "/api/cameras", &json, vec![b' '; 100_000]).await.problem(413).await;
     application.send("POST", "/api/cameras", &[], "{}").await.problem(415).await;
+    let probe = json!({ "id": "probe", "url": "test:" });
+    application.send_json("POST", "/api/cameras", probe).await.problem(409).await;
     let other = json!({ "id": "b", "url": "test:" });
     application.send_json("PUT", "/api/cameras/a", other).await.problem(400).await;
     assert!(ids(&application).await.is_empty());

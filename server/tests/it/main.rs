@@ -6,7 +6,7 @@ mod cameras;
 mod cross_origin;
 mod fixture;
 mod router;
-
+mod sessions;
 mod signalling;
 
 use std::{

@@ -4,7 +4,9 @@
 
 use std::time::{Duration, Instant};
 
-use server::auth::Auth;
+use axum::{body::Body, http::Request};
+use server::{auth::Auth, client_addr::Peer};
+use tower::ServiceExt as _;
 
 use crate::fixture::{Application, OFFER, TEST_CAMERA, TOKEN};
 
@@ -132,7 +134,8 @@ async fn line_10_a_camera_that_is_not_live_is_409_and_one_that_is_not_there_404(
     for unknown in ["/whep/yard", "/whep/%2e%2e", "/whep/Door", "/whip/yard"] {
         application.offer(unknown, &[]).await.problem(404).await;
     }
-    application.offer("/whip/door", &[]).await.problem(409).await;
+    let sending = OFFER.replace("a=recvonly", "a=sendonly");
+    application.send("POST", "/whip/door", SDP, sending).await.problem(409).await;
 }
 
 /// Also the hostile one: sessions that are never connected are few, and are gone after a while.
@@ -278,4 +281,30 @@ async fn the_older_json_form_answers_in_json() {
     application.send("POST", "/api/offer/door", &json, deep).await.problem(400).await;
     let offer = serde_json::json!({ "sdp": OFFER });
     application.send_json("POST", "/api/offer/yard", offer).await.problem(404).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_address_gets_no_more_than_its_share_and_cannot_pretend_to_be_another() {
+    let folder = tempfile::tempdir().unwrap();
+    let toml = format!(
+        "[server]\ntrusted_proxies = [\"10.0.0.0/8\"]\n[live]\nmax_sessions_per_address = 2\n{TEST_CAMERA}"
+    );
+    let application = Application::start(folder.path(), Auth::open(vec![]), &toml).await;
+    application.wait_live("door").await;
+    let from = async |peer: &str, forwarded: &str| {
+        let request = Request::post("/whep/door")
+            .header("host", "localhost")
+            .header("content-type", "application/sdp")
+            .header("x-forwarded-for", forwarded)
+            .extension(Peer(peer.parse().unwrap()))
+            .body(Body::from(OFFER))
+            .unwrap();
+        application.router.clone().oneshot(request).await.unwrap().status().as_u16()
+    };
+    assert_eq!(from("192.0.2.1", "").await, 201);
+    assert_eq!(from("192.0.2.1", "198.51.100.1").await, 201, "not a proxy of ours");
+    assert_eq!(from("192.0.2.1", "198.51.100.2").await, 503);
+    assert_eq!(from("10.0.0.1", "192.0.2.1").await, 503, "the same player by our proxy");
+    assert_eq!(from("10.0.0.1", "192.0.2.2").await, 201);
+    assert_eq!(from("192.0.2.3", "").await, 201);
 }
