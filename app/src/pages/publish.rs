@@ -147,7 +147,7 @@ fn PublishView(id: CameraId, name: String) -> impl IntoView {
                                 <button
                                     class="button primary"
                                     type="button"
-                                    disabled=move || !(has_preview() || is_refused())
+                                    disabled=move || !status.with(PublishStatus::can_start)
                                     data-testid="publish-start"
                                     on:click=move |_| {
                                         publisher

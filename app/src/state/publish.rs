@@ -205,6 +205,18 @@ impl PublishError {
         }
     }
 
+    /// Whether there is something to publish all the same.
+    pub fn keeps_source(&self) -> bool {
+        matches!(
+            self,
+            Self::LoggedOut
+                | Self::Forbidden
+                | Self::NoSuchCamera
+                | Self::Conflict(_)
+                | Self::Refused
+        )
+    }
+
     /// From the status of the server's answer; `None` when trying again may help.
     pub fn from_status(status: u16, detail: Option<String>) -> Option<Self> {
         let detail = || {
@@ -269,6 +281,15 @@ impl PublishStatus {
         }
     }
 
+    /// Whether there is something to publish, and it is not being published.
+    pub fn can_start(&self) -> bool {
+        match self {
+            Self::Preview => true,
+            Self::Failed(error) => error.keeps_source(),
+            _ => false,
+        }
+    }
+
     /// Whether the page sends, or tries to.
     pub fn is_publishing(&self) -> bool {
         matches!(self, Self::Connecting | Self::Live | Self::Retrying)
@@ -328,11 +349,6 @@ impl Publisher {
     /// What to show.
     pub fn status(&self) -> &PublishStatus {
         &self.status
-    }
-
-    /// Whether something is captured, and can be published.
-    pub fn has_source(&self) -> bool {
-        self.has_source
     }
 
     /// Takes in what happened at `now_ms`, a clock that never goes back.
@@ -446,6 +462,7 @@ mod tests {
         assert_eq!(publisher.on_event(0, Event::Refused(taken)), Action::Disconnect);
         assert_eq!(publisher.status().text(), "somebody publishes");
         assert_eq!(publisher.on_event(60_000, Event::Tick), Action::None);
+        assert!(publisher.status().can_start());
         assert_eq!(publisher.on_event(60_000, Event::Start), Action::Connect, "try again");
     }
 
@@ -455,6 +472,7 @@ mod tests {
         assert_eq!(publisher.on_event(0, Event::SourceEnded), Action::Release);
         assert_eq!(publisher.on_event(0, Event::LinkLost), Action::None);
         assert_eq!(publisher.on_event(0, Event::Start), Action::None);
+        assert!(!publisher.status().can_start());
         assert_eq!(publisher.status().name(), "failed");
     }
 
