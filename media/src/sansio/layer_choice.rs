@@ -52,6 +52,8 @@ pub fn choose(layers: &[LayerInfo], wish: &Wish, ceiling_bps: Option<u32>) -> Op
 
 /// More loss than this is the path's fault and not the air's.
 const HEAVY_LOSS: f32 = 0.10;
+/// Less loss than this does not explain an estimate that is short.
+const SOME_LOSS: f32 = 0.02;
 /// Reports in a row that say so before a viewer is stepped down.
 const HEAVY_REPORTS: u32 = 2;
 /// Before a better layer is tried again; doubled each time that fails.
@@ -65,7 +67,10 @@ const PROVEN: Duration = Duration::from_secs(15);
 pub struct Path {
     fraction_lost: f32,
     estimate_bps: Option<u32>,
+    /// The last estimate was below the one before.
+    is_falling: bool,
     heavy_reports: u32,
+    short_estimates: u32,
     ceiling_bps: Option<u32>,
     hold: Duration,
     hold_until: Option<Instant>,
@@ -77,7 +82,9 @@ impl Default for Path {
         Self {
             fraction_lost: 0.0,
             estimate_bps: None,
+            is_falling: false,
             heavy_reports: 0,
+            short_estimates: 0,
             ceiling_bps: None,
             hold: FIRST_HOLD,
             hold_until: None,
@@ -95,7 +102,18 @@ impl Path {
 
     /// A receiver's estimate (REMB) of what it can take.
     pub fn on_estimate(&mut self, bitrate_bps: u32) {
+        if self.estimate_bps != Some(bitrate_bps) {
+            self.is_falling = self.estimate_bps.is_some_and(|before| bitrate_bps < before);
+        }
         self.estimate_bps = Some(bitrate_bps);
+    }
+
+    /// The viewer wants something else: what was learnt of other layers does not hold it back.
+    pub fn try_anew(&mut self) {
+        self.ceiling_bps = None;
+        self.hold_until = None;
+        self.short_estimates = 0;
+        self.heavy_reports = 0;
     }
 
     /// Of the last report, 0.0–1.0.
@@ -111,17 +129,21 @@ impl Path {
     /// The most a layer may need now, in bit/s; `None` is any. `sent_bps` is what the layer that is sent
     /// needs. To be asked about once a second.
     pub fn ceiling_bps(&mut self, now: Instant, sent_bps: u32) -> Option<u32> {
-        // An estimate can only follow what is sent: it says something when it is below that.
-        let is_short = self
-            .estimate_bps
-            .is_some_and(|estimate| u64::from(estimate) * 10 < u64::from(sent_bps) * 9);
-        if sent_bps > 0 && (is_short || self.heavy_reports >= HEAVY_REPORTS) {
+        // A receiver's estimate begins low and climbs after what is sent; it means a narrow path only where
+        // it falls, or where packets are lost.
+        let is_short =
+            self.estimate_bps.is_some_and(|bps| u64::from(bps) * 10 < u64::from(sent_bps) * 9);
+        let has_cause = self.is_falling || self.fraction_lost >= SOME_LOSS;
+        self.short_estimates = if is_short && has_cause { self.short_estimates + 1 } else { 0 };
+        let is_narrow = self.short_estimates.max(self.heavy_reports) >= HEAVY_REPORTS;
+        if sent_bps > 0 && is_narrow {
             if self.stepped_up_at.take().is_some_and(|at| now < at + PROVEN) {
                 self.hold = (self.hold * 2).min(MAX_HOLD);
             }
             self.ceiling_bps = Some(sent_bps - 1);
             self.hold_until = Some(now + self.hold);
             self.heavy_reports = 0;
+            self.short_estimates = 0;
             self.estimate_bps = None;
         } else if self.stepped_up_at.is_some_and(|at| now >= at + PROVEN) {
             self.stepped_up_at = None;
@@ -177,9 +199,10 @@ mod tests {
         let mut path = Path::default();
         let mut sent = 0;
         let mut tries = Vec::new();
-        for second in 0..200 {
+        for second in 0..200u32 {
             now += Duration::from_secs(1);
-            path.on_estimate(if sent == 0 { 900_000 } else { 600_000 });
+            // It falls towards what the path takes while too much is sent.
+            path.on_estimate(if sent == 0 { 900_000 - 1_000 * second } else { 600_000 });
             let ceiling = path.ceiling_bps(now, layers()[sent].bitrate_bps);
             let chosen = choose(&layers(), &Wish::default(), ceiling).unwrap();
             if chosen == 0 && sent == 1 {
@@ -190,6 +213,28 @@ mod tests {
         assert!((2..=6).contains(&tries.len()), "{tries:?}");
         let gaps: Vec<_> = tries.windows(2).map(|pair| pair[1] - pair[0]).collect();
         assert!(gaps.windows(2).all(|pair| pair[0] < pair[1]), "each try waits longer: {gaps:?}");
+    }
+
+    #[test]
+    fn an_estimate_that_still_climbs_holds_nobody_back() {
+        let mut now = Instant::now();
+        let mut path = Path::default();
+        for estimate in [285_000, 320_000, 350_000, 395_000] {
+            path.on_estimate(estimate);
+            assert_eq!(path.ceiling_bps(now, 500_000), None);
+            now += Duration::from_secs(1);
+        }
+    }
+
+    #[test]
+    fn a_new_wish_is_tried_at_once() {
+        let now = Instant::now();
+        let mut path = Path::default();
+        path.on_loss(0.5);
+        path.on_loss(0.5);
+        assert!(path.ceiling_bps(now, 4_000_000).is_some());
+        path.try_anew();
+        assert_eq!(path.ceiling_bps(now, 400_000), None);
     }
 
     #[test]

@@ -296,7 +296,10 @@ impl WhepSession {
 
     /// What the viewer wants to see from now on.
     pub fn set_wish(&mut self, wish: Wish) {
-        self.wish = wish;
+        if self.wish != wish {
+            self.wish = wish;
+            self.path.try_anew();
+        }
     }
 
     /// Stops or goes on; going on needs [`Self::begin`].
