@@ -20,11 +20,14 @@ COPY catalog/Cargo.toml catalog/
 COPY app/Cargo.toml app/
 COPY frontend/Cargo.toml frontend/
 COPY server/Cargo.toml server/
+COPY bench/Cargo.toml bench/
 COPY xtask xtask
 RUN for crate in domain media catalog app frontend; do \
         mkdir -p $crate/src && touch $crate/src/lib.rs; \
     done \
-    && mkdir -p server/src && echo 'fn main() {}' > server/src/main.rs \
+    && for crate in server bench; do \
+        mkdir -p $crate/src && echo 'fn main() {}' > $crate/src/main.rs; \
+    done \
     && cargo xtask setup --for release
 COPY . .
 # Copied files may be older than the placeholders that were built.
