@@ -24,6 +24,8 @@ pub const MAX_LAYERS: usize = 3;
 const GRACE_UNITS: usize = 16;
 /// Most payload bytes kept per layer; a longer GOP loses its beginning.
 const MAX_RING_BYTES: usize = 16 << 20;
+/// Most units kept per layer: more than two minutes at 60 frames a second.
+const MAX_RING_UNITS: usize = 8_192;
 
 /// Every camera's feed by id.
 #[derive(Debug, Default)]
@@ -284,7 +286,7 @@ impl Track {
         }
         ring.len_bytes += unit.len_bytes();
         ring.units.push_back(Arc::new(unit));
-        while ring.len_bytes > MAX_RING_BYTES {
+        while ring.len_bytes > MAX_RING_BYTES || ring.units.len() > MAX_RING_UNITS {
             ring.drop_first();
         }
         for wake in &ring.wakes {
@@ -507,6 +509,15 @@ mod tests {
         assert_eq!(ring.key_index, None);
         drop(ring);
         assert!(cursor.gop_so_far().is_empty());
+    }
+
+    #[test]
+    fn many_tiny_units_are_bounded_too() {
+        let (track, _cursor) = track();
+        for n in 0..20_000 {
+            track.publish(unit(n, n == 0, 1));
+        }
+        assert_eq!(track.ring().units.len(), MAX_RING_UNITS);
     }
 
     #[test]

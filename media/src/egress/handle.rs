@@ -282,6 +282,11 @@ pub(super) enum Command {
         awaiting: Box<Awaiting>,
         done: oneshot::Sender<Result<(), Limit>>,
     },
+    /// What we offered and is not answered yet.
+    Offered {
+        resource: Resource,
+        done: oneshot::Sender<Option<Settled>>,
+    },
     TakeAwaiting {
         resource: Resource,
         done: oneshot::Sender<Option<(Admission, Box<Awaiting>)>>,
@@ -328,7 +333,7 @@ pub(super) struct Admission {
 
 /// An offer of ours that waits for its answer.
 pub(super) struct Awaiting {
-    settled: Settled,
+    pub(super) settled: Settled,
     local: LocalIce,
     ssrcs: Ssrcs,
     pub(super) etag: String,
@@ -349,7 +354,8 @@ impl LocalIce {
 /// The current ICE session of a session.
 pub(super) struct IceSession {
     pub(super) etag: String,
-    pub(super) remote_ufrag: String,
+    /// Of the peer; `None` while it has not answered.
+    pub(super) remote_ufrag: Option<String>,
     pub(super) mid: String,
 }
 
@@ -531,11 +537,14 @@ impl RtcHandle {
         self.ice(resource).await?;
         let malformed = |error: OfferError| PatchError::Malformed(error.to_string());
         let answer = Description::parse(body).map_err(malformed)?;
+        let asked = self.ask(|done| Command::Offered { resource: resource.clone(), done }).await;
+        let offered = asked.flatten().ok_or(PatchError::NoAnswerExpected)?;
+        // An answer that cannot be used leaves the offer standing for a better one.
+        let settled = offered.answered(&answer).map_err(malformed)?;
         let asked =
             self.ask(|done| Command::TakeAwaiting { resource: resource.clone(), done }).await;
         let (admission, awaiting) = asked.flatten().ok_or(PatchError::NoAnswerExpected)?;
-        let Awaiting { settled, local, ssrcs, etag } = *awaiting;
-        let settled = settled.answered(&answer).map_err(malformed)?;
+        let Awaiting { local, ssrcs, etag, .. } = *awaiting;
         let admitted = self.admit(admission, &answer, settled, local, ssrcs, etag).await;
         admitted.map(|()| Patched::Done).map_err(|_| PatchError::NoSession)
     }
@@ -553,8 +562,10 @@ impl RtcHandle {
         }
         let fragment = Fragment::parse(body).map_err(PatchError::Malformed)?;
         // Some players send `*` with candidates too: what tells a restart is another user fragment.
-        let Some(remote_ufrag) = fragment.ice_ufrag.filter(|new| *new != current.remote_ufrag)
-        else {
+        // Before the answer to our offer there is nothing to restart.
+        let remote_ufrag =
+            fragment.ice_ufrag.filter(|new| Some(new) != current.remote_ufrag.as_ref());
+        let Some(remote_ufrag) = remote_ufrag.filter(|_| current.remote_ufrag.is_some()) else {
             return Ok(Patched::Done);
         };
         let (ice, etag) = (LocalIce::random(), random_text(8));

@@ -6,6 +6,7 @@ use std::{net::SocketAddr, time::Instant};
 
 use super::{
     access_unit::AccessUnit,
+    format::Codec,
     outbox::Outbox,
     rtcp::SenderInfo,
     sdp::write::Agreed,
@@ -40,6 +41,11 @@ impl AudioSender {
             octets: 0,
             is_first: true,
         }
+    }
+
+    /// What it sends.
+    pub fn codec(&self) -> Codec {
+        self.agreed.codec
     }
 
     /// Sends one unit of sound.

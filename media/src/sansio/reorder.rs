@@ -13,6 +13,10 @@ use std::{
 const MAX_STEP: i16 = 1_000;
 /// Most packets held behind a hole.
 const MAX_WAITING: usize = 2_048;
+/// Most holes at once; a stream with more is one that began anew.
+const MAX_HOLES: usize = 1_024;
+/// Most sequence numbers asked for with one call, so that they fit a datagram.
+const MAX_NACKS: usize = 256;
 /// A hole is asked for again no sooner than this.
 const MIN_NACK_INTERVAL: Duration = Duration::from_millis(20);
 /// Round trip assumed before one was measured.
@@ -75,7 +79,8 @@ impl<T> Reorder<T> {
             return Inserted::New;
         };
         let step = sequence_number.wrapping_sub(self.highest as u16) as i16;
-        if step.saturating_abs() > MAX_STEP {
+        let skipped = usize::try_from(step.saturating_sub(1)).unwrap_or(0);
+        if step.saturating_abs() > MAX_STEP || self.holes.len() + skipped > MAX_HOLES {
             // What waits is from before; nothing of it can be completed any more.
             self.waiting.clear();
             self.holes.clear();
@@ -150,14 +155,15 @@ impl<T> Reorder<T> {
     pub fn nacks(&mut self, now: Instant) -> Vec<u16> {
         let interval = self.round_trip.unwrap_or(FIRST_ROUND_TRIP).max(MIN_NACK_INTERVAL);
         let due = self.holes.iter_mut().filter(|(_, hole)| hole.nack_at <= now);
-        due.map(|(index, hole)| {
-            hole.nack_at = now + interval;
-            hole.asked += 1;
-            // With two requests under way nobody can tell which one was answered.
-            hole.asked_at = (hole.asked == 1).then_some(now);
-            *index as u16
-        })
-        .collect()
+        due.take(MAX_NACKS)
+            .map(|(index, hole)| {
+                hole.nack_at = now + interval;
+                hole.asked += 1;
+                // With two requests under way nobody can tell which one was answered.
+                hole.asked_at = (hole.asked == 1).then_some(now);
+                *index as u16
+            })
+            .collect()
     }
 
     /// When [`Self::pop`] will give up the next hole.
@@ -252,6 +258,18 @@ mod tests {
         assert_eq!(buffer.reorder.round_trip(), Some(Duration::from_millis(30)));
         buffer.reorder.nacks(buffer.now);
         assert_eq!(buffer.reorder.next_nack(), Some(buffer.now + Duration::from_millis(30)));
+    }
+
+    #[test]
+    fn a_stream_of_holes_is_bounded() {
+        let mut buffer = Buffer::new();
+        let mut number = 0u16;
+        for _ in 0..1_000 {
+            buffer.insert(&[number]);
+            number = number.wrapping_add(990);
+            assert!(buffer.reorder.holes.len() <= MAX_HOLES);
+            assert!(buffer.reorder.nacks(buffer.now).len() <= MAX_NACKS);
+        }
     }
 
     #[test]

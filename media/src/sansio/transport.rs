@@ -72,6 +72,9 @@ pub enum CloseReason {
     /// SRTP cannot go on.
     #[error("SRTP cannot go on")]
     SrtpFailed,
+    /// What was agreed on with the viewer is not what the camera sends any more.
+    #[error("the camera has another codec now")]
+    CodecChanged,
     /// The server is stopping or the camera was removed.
     #[error("the server ended the session")]
     ServerClosed,

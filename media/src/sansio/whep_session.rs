@@ -16,6 +16,7 @@ use super::{
     access_unit::AccessUnit,
     audio_sender::AudioSender,
     dtls::Identity,
+    format::Codec,
     layer_choice::{self, LayerInfo, Path, Wish},
     outbox::Outbox,
     rtcp::{self, Packet},
@@ -139,6 +140,11 @@ impl WhepSession {
     /// Whether there is sound in this session.
     pub fn has_audio(&self) -> bool {
         self.media.as_ref().is_some_and(|media| media.audio.is_some())
+    }
+
+    /// Codec of the sound, once connected.
+    pub fn audio_codec(&self) -> Option<Codec> {
+        Some(self.media.as_ref()?.audio.as_ref()?.codec())
     }
 
     /// Takes a datagram that was found to be for this session.

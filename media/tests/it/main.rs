@@ -13,10 +13,10 @@ use std::{
     time::Duration,
 };
 
-use domain::{CameraState, CameraStatus};
+use domain::{CameraId, CameraState, CameraStatus};
 use media::{
     camera::{CameraConfig, SourceUrl},
-    egress::handle::{CreateError, Resource},
+    egress::handle::{CreateError, Patch, PatchError, Patched, Resource},
     ingest::SourceError,
     live::{Live, LiveConfig},
 };
@@ -114,6 +114,39 @@ async fn chromiums_offer_is_answered_and_a_session_ends_once() {
     let resource = Resource { camera: door, secret: created.secret };
     assert!(live.rtc().delete(&resource).await);
     assert!(!live.rtc().delete(&resource).await);
+    live.close_viewers().await;
+    live.close_cameras().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_player_without_the_cameras_codec_is_offered_what_there_is() {
+    let live = start("test:320x180").await;
+    wait_for(&live, CameraState::is_live).await;
+    let (rtc, camera): (_, CameraId) = (live.rtc(), "door".parse().unwrap());
+    let offer = include_str!("chromium_offer.sdp").replace(" H264/90000", " H263/90000");
+    let created = rtc.create(&camera, offer.as_bytes(), LOCAL).await.unwrap();
+    assert_eq!(created.counter_offer, Some(Duration::from_secs(30)));
+    assert!(created.sdp.contains("a=setup:actpass") && created.sdp.contains(" H264/90000"));
+
+    let resource = Resource { camera, secret: created.secret };
+    let candidates = Patch::SdpFragment {
+        body: b"a=ice-ufrag:abcd\r\na=ice-pwd:0123456789012345678901\r\nm=video 9 UDP/TLS/RTP/SAVPF 0\r\na=mid:0\r\n",
+        if_match: Some(&created.etag),
+    };
+    assert_eq!(rtc.patch(&resource, candidates).await, Ok(Patched::Done));
+    let refused = rtc.patch(&resource, Patch::Answer(offer.as_bytes())).await;
+    assert!(matches!(refused, Err(PatchError::Malformed(_))), "{refused:?}");
+    // The offer still stands for a better answer.
+    let answer = "v=0\r\no=- 1 2 IN IP4 127.0.0.1\r\ns=-\r\nt=0 0\r\na=group:BUNDLE 0\r\n\
+        m=video 9 UDP/TLS/RTP/SAVPF 96\r\nc=IN IP4 0.0.0.0\r\na=ice-ufrag:abcd\r\n\
+        a=ice-pwd:0123456789012345678901\r\na=fingerprint:sha-256 00:01:02:03:04:05:06:07:\
+        08:09:0A:0B:0C:0D:0E:0F:10:11:12:13:14:15:16:17:18:19:1A:1B:1C:1D:1E:1F\r\na=setup:active\r\n\
+        a=mid:0\r\na=recvonly\r\na=rtcp-mux\r\na=rtpmap:96 H264/90000\r\n\
+        a=fmtp:96 packetization-mode=1;profile-level-id=42e01f\r\n";
+    assert_eq!(rtc.patch(&resource, Patch::Answer(answer.as_bytes())).await, Ok(Patched::Done));
+    let again = rtc.patch(&resource, Patch::Answer(answer.as_bytes())).await;
+    assert_eq!(again, Err(PatchError::NoAnswerExpected));
+    assert!(rtc.delete(&resource).await);
     live.close_viewers().await;
     live.close_cameras().await;
 }

@@ -44,20 +44,21 @@ pub(super) struct Index {
     by_ufrag: HashMap<String, Key>,
     by_address: HashMap<SocketAddr, Key>,
     by_resource: HashMap<SessionSecret, (CameraId, Key)>,
+    total: usize,
     by_remote: HashMap<IpAddr, usize>,
     by_camera: HashMap<CameraId, usize>,
 }
 
 impl Index {
-    /// Whether one more session may be made; `waiting` count as sessions.
+    /// Whether one more session may be made.
     pub(super) fn admit(
         &self,
         limits: &Limits,
-        waiting: usize,
-        (camera, remote): (&CameraId, &IpAddr),
+        camera: &CameraId,
+        remote: &IpAddr,
     ) -> Result<(), Limit> {
         let of = |count: Option<&usize>| count.copied().unwrap_or(0);
-        if self.by_resource.len() + waiting >= limits.server {
+        if self.total >= limits.server {
             Err(Limit::Server)
         } else if of(self.by_camera.get(camera)) >= limits.camera {
             Err(Limit::Camera)
@@ -73,8 +74,7 @@ impl Index {
         self.next_key += 1;
         let key = self.next_key;
         self.by_resource.insert(names.secret.clone(), (names.camera.clone(), key));
-        *self.by_remote.entry(names.remote).or_default() += 1;
-        *self.by_camera.entry(names.camera.clone()).or_default() += 1;
+        self.count(&names.camera, &names.remote);
         self.follow_ice(key, names, transport);
         key
     }
@@ -118,8 +118,21 @@ impl Index {
         }
         self.by_resource.remove(&names.secret);
         self.forget_address(key, names);
-        count_down(&mut self.by_remote, &names.remote);
-        count_down(&mut self.by_camera, &names.camera);
+        self.uncount(&names.camera, &names.remote);
+    }
+
+    /// One more session, or an offer of ours that may become one.
+    pub(super) fn count(&mut self, camera: &CameraId, remote: &IpAddr) {
+        self.total += 1;
+        *self.by_remote.entry(*remote).or_default() += 1;
+        *self.by_camera.entry(camera.clone()).or_default() += 1;
+    }
+
+    /// One less.
+    pub(super) fn uncount(&mut self, camera: &CameraId, remote: &IpAddr) {
+        self.total -= 1;
+        count_down(&mut self.by_remote, remote);
+        count_down(&mut self.by_camera, camera);
     }
 
     /// The session of a URL.

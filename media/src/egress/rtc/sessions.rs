@@ -164,13 +164,16 @@ impl Sessions {
                 if admitted.is_ok() {
                     let secret = admission.secret.clone();
                     let until = now + COUNTER_OFFER_VALID;
+                    self.index.count(&admission.camera, &admission.remote);
                     self.awaiting.insert(secret, Pending { admission, awaiting, until });
                 }
                 let _ = done.send(admitted);
             }
+            Command::Offered { resource, done } => {
+                let _ = done.send(self.pending(&resource).map(|p| p.awaiting.settled.clone()));
+            }
             Command::TakeAwaiting { resource, done } => {
-                let is_it = self.pending(&resource).is_some();
-                let taken = is_it.then(|| self.awaiting.remove(&resource.secret)).flatten();
+                let taken = self.take_pending(&resource);
                 let _ = done.send(taken.map(|pending| (pending.admission, pending.awaiting)));
             }
             Command::Ice { resource, done } => {
@@ -181,12 +184,12 @@ impl Sessions {
                 let names = names.or_else(|| self.publishers.names(key?));
                 let current = names.map(|names| IceSession {
                     etag: names.etag.clone(),
-                    remote_ufrag: names.remote_ufrag.clone(),
+                    remote_ufrag: Some(names.remote_ufrag.clone()),
                     mid: mid.unwrap_or_else(|| "0".to_owned()),
                 });
                 let pending = || {
                     let etag = self.pending(&resource)?.awaiting.etag.clone();
-                    Some(IceSession { etag, remote_ufrag: String::new(), mid: String::new() })
+                    Some(IceSession { etag, remote_ufrag: None, mid: String::new() })
                 };
                 let _ = done.send(current.or_else(pending));
             }
@@ -229,17 +232,16 @@ impl Sessions {
                 if let Some(key) = key {
                     self.close(key, CloseReason::Deleted, out);
                 }
-                let was_pending = self.pending(&resource).is_some();
-                if was_pending {
-                    self.awaiting.remove(&resource.secret);
-                }
+                let was_pending = self.take_pending(&resource).is_some();
                 let _ = done.send(key.is_some() || was_pending);
             }
         }
     }
 
+    /// The viewer of a URL, if its camera is still there.
     fn viewer(&self, resource: &Resource) -> Option<Key> {
-        self.index.find(resource).filter(|key| self.viewers.contains_key(key))
+        let key = self.index.find(resource)?;
+        self.viewers.get(&key).is_some_and(|viewer| !viewer.feed.is_removed()).then_some(key)
     }
 
     fn pending(&self, resource: &Resource) -> Option<&Pending> {
@@ -247,9 +249,15 @@ impl Sessions {
         (pending.admission.camera == resource.camera).then_some(pending)
     }
 
+    fn take_pending(&mut self, resource: &Resource) -> Option<Pending> {
+        self.pending(resource)?;
+        let pending = self.awaiting.remove(&resource.secret)?;
+        self.index.uncount(&pending.admission.camera, &pending.admission.remote);
+        Some(pending)
+    }
+
     fn admit(&self, admission: &Admission) -> Result<(), Limit> {
-        let Admission { camera, remote, .. } = admission;
-        self.index.admit(&self.limits, self.awaiting.len(), (camera, remote))
+        self.index.admit(&self.limits, &admission.camera, &admission.remote)
     }
 
     fn insert(
@@ -325,6 +333,10 @@ impl Sessions {
 
     fn on_connected(&mut self, now: Instant, key: Key, out: &mut Outbox) {
         let Some(session) = self.viewers.get_mut(&key) else { return };
+        if session.feed.is_removed() {
+            self.close(key, CloseReason::ServerClosed, out);
+            return;
+        }
         session.viewing = Some(session.feed.count_viewer());
         let connect_ms = (now - session.connect_began).as_millis() as u64;
         let camera = &session.names.camera;
@@ -388,6 +400,9 @@ impl Sessions {
     /// Goes over to the layer that a viewer is to get now, if it is another.
     fn choose_layer(&mut self, now: Instant, key: Key) {
         let Some(session) = self.viewers.get_mut(&key) else { return };
+        if session.feed.is_removed() {
+            return;
+        }
         let layers = layer_infos(session);
         let chosen = session.whep.choose_layer(now, &layers);
         let Some((sent, _)) = session.whep.layers() else { return };
@@ -432,9 +447,13 @@ impl Sessions {
         let mut events = Vec::new();
         for (camera, watched) in &mut self.cameras {
             if let Some(reader) = &mut watched.audio {
+                let codec = reader.cursor.track().format().map(|format| format.codec);
                 while let Some(unit) = next(&mut reader.cursor, |_| {}) {
                     for &key in &reader.viewers {
                         let Some(session) = self.viewers.get_mut(&key) else { continue };
+                        if session.whep.audio_codec() != codec {
+                            continue;
+                        }
                         events.extend(session.whep.on_audio(&unit, out).map(|event| (key, event)));
                     }
                 }
@@ -443,6 +462,7 @@ impl Sessions {
             for (layer, reader) in watched.layers.iter_mut().enumerate() {
                 let Some(reader) = reader else { continue };
                 let Reader { cursor, viewers } = reader;
+                let codec = cursor.track().format().map(|format| format.codec);
                 let on_lag = |sessions: &mut HashMap<Key, Viewer>| {
                     for key in viewers.iter() {
                         if let Some(session) = sessions.get_mut(key) {
@@ -454,6 +474,9 @@ impl Sessions {
                 while let Some(unit) = next(cursor, |()| on_lag(&mut self.viewers)) {
                     for &key in viewers.iter() {
                         let Some(session) = self.viewers.get_mut(&key) else { continue };
+                        if Some(session.whep.video_agreed().codec) != codec {
+                            continue;
+                        }
                         let event = if session.whep.is_awaited(layer) {
                             let gop = cursor.gop_so_far();
                             if gop.is_empty() {
@@ -494,7 +517,14 @@ impl Sessions {
         let is_second = now >= self.next_second;
         let due: Vec<Key> = if is_second {
             self.next_second = now + SECOND;
-            self.awaiting.retain(|_, pending| now < pending.until);
+            let index = &mut self.index;
+            self.awaiting.retain(|_, pending| {
+                let stands = now < pending.until;
+                if !stands {
+                    index.uncount(&pending.admission.camera, &pending.admission.remote);
+                }
+                stands
+            });
             self.viewers.keys().copied().collect()
         } else {
             let is_due = |key: &Key| {
@@ -509,6 +539,8 @@ impl Sessions {
             };
             let event = if session.feed.is_removed() {
                 Some(Event::Closed(CloseReason::ServerClosed))
+            } else if is_second && has_another_codec(session) {
+                Some(Event::Closed(CloseReason::CodecChanged))
             } else {
                 session.whep.on_timer(now, out)
             };
@@ -568,7 +600,7 @@ fn watch<'a>(
 ) -> &'a mut Watched {
     let new = || Watched { feed: feed.clone(), layers: Default::default(), audio: None };
     let watched = cameras.entry(camera.clone()).or_insert_with(new);
-    if !Arc::ptr_eq(&watched.feed, feed) {
+    if !Arc::ptr_eq(&watched.feed, feed) && !feed.is_removed() {
         // The camera was removed and one of its name came; viewers of the old one are being closed.
         *watched = new();
     }
@@ -599,6 +631,15 @@ fn layer_infos(session: &Viewer) -> Vec<LayerInfo> {
         })
     };
     session.feed.layers().iter().enumerate().filter_map(info).collect()
+}
+
+/// Whether the camera is live in what was not agreed on with this viewer, who has to come anew.
+fn has_another_codec(session: &Viewer) -> bool {
+    let is_video_other = session.feed.is_live() && layer_infos(session).is_empty();
+    let audio = session.feed.audio().format().map(|format| format.codec);
+    let is_audio_other =
+        session.whep.has_audio() && audio.is_some() && audio != session.whep.audio_codec();
+    is_video_other || is_audio_other
 }
 
 fn stats(now: Instant, key: Key, session: &Viewer) -> SessionStats {
