@@ -89,37 +89,33 @@ impl Cameras {
 
     /// Starts a camera, or changes the one of that id; its viewers stay connected. Nothing happens when it
     /// runs like this already.
-    pub async fn put(&self, config: CameraConfig) {
-        let old = {
-            let mut running = self.running();
-            match running.get(&config.id) {
-                Some(old) if old.camera.config == config => return,
-                _ => running.remove(&config.id),
-            }
-        };
-        if let Some(old) = old {
-            old.stop().await;
+    ///
+    /// The camera is listed as it is to be at once; the old one's session is ended in the background, before
+    /// the new one's begins.
+    pub fn put(&self, config: CameraConfig) {
+        let mut running = self.running();
+        if running.get(&config.id).is_some_and(|old| old.camera.config == config) {
+            return;
         }
         let id = config.id.clone();
         info!(camera.id = %id, source = %config.source, "camera {id}: {}", config.source);
         let feed = self.0.hub.add(&id);
-        feed.clear();
         feed.set_on_demand(config.on_demand);
         let camera = Arc::new(Camera::new(config, feed));
         let token = self.0.tasks.token.child_token();
-        let supervise = ingest::supervise(camera.clone(), token.clone());
-        let task = self.0.tasks.tracker.spawn_on(supervise, &self.0.runtime);
-        let doubled = self.running().insert(id, Running { camera, token, task });
-        // Two callers changed the same camera at once; the later one stays.
-        if let Some(doubled) = doubled {
-            doubled.stop().await;
-        }
+        let run = run(running.remove(&id), camera.clone(), token.clone());
+        let task = self.0.tasks.tracker.spawn_on(run, &self.0.runtime);
+        running.insert(id, Running { camera, token, task });
     }
 
     /// Ends a camera and its viewers; `false` when there is none.
     pub async fn remove(&self, id: &CameraId) -> bool {
-        let Some(removed) = self.running().remove(id) else { return false };
-        self.0.hub.remove(id);
+        let removed = {
+            let mut running = self.running();
+            let Some(removed) = running.remove(id) else { return false };
+            self.0.hub.remove(id);
+            removed
+        };
         removed.stop().await;
         info!(camera.id = %id, "camera {id} removed");
         true
@@ -138,6 +134,19 @@ impl Cameras {
     fn statuses(&self) -> Arc<[CameraStatus]> {
         self.running().values().map(|running| running.camera.status()).collect()
     }
+}
+
+/// Runs a camera in the place of an `old` one, once that has ended.
+async fn run(old: Option<Running>, camera: Arc<Camera>, token: CancellationToken) {
+    if let Some(old) = old {
+        old.stop().await;
+        // Replaced or removed meanwhile: the feed is another's.
+        if token.is_cancelled() {
+            return;
+        }
+        camera.feed.clear();
+    }
+    ingest::supervise(camera, token).await;
 }
 
 /// Tasks that end on one token.
@@ -184,7 +193,7 @@ impl Live {
             running: Mutex::default(),
         }));
         for camera in config.cameras {
-            cameras.put(camera).await;
+            cameras.put(camera);
         }
         let (sender, statuses) = watch::channel(cameras.statuses());
         let report = report(cameras.clone(), sender, cameras.0.tasks.token.clone());

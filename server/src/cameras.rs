@@ -15,6 +15,7 @@ use catalog::{Catalog, CatalogError};
 use domain::{
     CameraDefinition, CameraDetails, CameraId, CameraProbe, ManagedBy, ProbedTrack, RtspTransport,
 };
+use futures::future::join_all;
 use media::{
     camera::{self, CameraConfig, SourceUrl, SourceUrlError},
     live,
@@ -235,7 +236,7 @@ impl CameraRegistry {
                 let id = &spec.id;
                 warn!(camera.id = %id, "camera {id} is in the configuration file, which wins");
             } else {
-                registry.0.live.put(spec.config()).await;
+                registry.0.live.put(spec.config());
             }
         }
         registry.set_config(config).await;
@@ -258,11 +259,10 @@ impl CameraRegistry {
             let put: Vec<_> = defined.config.values().chain(back).map(CameraSpec::config).collect();
             (gone, put)
         };
-        for id in gone {
-            self.0.live.remove(&id).await;
-        }
+        // All at once: each may take seconds to say goodbye to its camera.
+        join_all(gone.iter().map(|id| self.0.live.remove(id))).await;
         for config in put {
-            self.0.live.put(config).await;
+            self.0.live.put(config);
         }
     }
 
@@ -327,7 +327,7 @@ impl CameraRegistry {
         kept.map_err(unavailable)?;
         let (config, details) = (spec.config(), spec.details(ManagedBy::Api));
         self.defined().api.insert(spec.id.clone(), spec);
-        self.0.live.put(config).await;
+        self.0.live.put(config);
         Ok(details)
     }
 

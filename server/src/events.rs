@@ -13,10 +13,12 @@ use media::egress::handle::Resource;
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
+use crate::http::MAX_CONNECTIONS;
+
 /// Streams of one session at once.
 const MAX_PER_SESSION: usize = 4;
-/// Streams of this server at once.
-const MAX_STREAMS: usize = 8192;
+/// Streams of this server at once. Each holds a connection while it is read; the other half is for requests.
+const MAX_STREAMS: usize = MAX_CONNECTIONS / 2;
 /// A stream that nobody reads for longer is forgotten.
 const UNREAD_TTL: Duration = Duration::from_secs(60);
 /// Bit rates change all the time and are told no more often.

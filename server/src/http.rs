@@ -18,7 +18,7 @@ use crate::client_addr::Peer;
 /// A connection that has not sent its next request's head by then is closed; browsers open another.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
 /// Connections at once; the next ones wait in the kernel's queue.
-const MAX_CONNECTIONS: usize = 4096;
+pub(crate) const MAX_CONNECTIONS: usize = 4096;
 /// After the system refused a connection (no file descriptors left).
 const ACCEPT_RETRY: Duration = Duration::from_millis(500);
 

@@ -193,12 +193,17 @@ async fn serve(
     let http = tokio::spawn(http::serve(listener, router(state), http_token.clone()));
     println!("damwall listening on {}", url(local));
 
-    loop {
-        tokio::select! {
-            biased;
-            () = stop.wait() => break,
-            _ = hangup.recv() => reload_cameras(&cameras, reload).await,
+    let reload_when_told = async {
+        while hangup.recv().await.is_some() {
+            reload_cameras(&cameras, reload).await;
         }
+        std::future::pending().await
+    };
+    // A reload that waits for cameras must not hold up the stop.
+    tokio::select! {
+        biased;
+        () = stop.wait() => {}
+        () = reload_when_told => {}
     }
     info!("stopping; a second signal ends the program at once");
     tokio::spawn(async move {

@@ -85,6 +85,31 @@ async fn the_test_pattern_is_a_camera() {
     live.close_cameras().await;
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_camera_that_is_changed_is_listed_all_the_time_and_the_last_change_stays() {
+    let live = start("test:320x180").await;
+    wait_for(&live, |state| matches!(state, CameraState::Live { .. })).await;
+    let id = "door".parse().unwrap();
+    for size in ["64x64", "128x128", "256x256"] {
+        let source: SourceUrl = format!("test:{size}").parse().unwrap();
+        let changed = CameraConfig::new("door".parse().unwrap(), size.into(), source);
+        live.cameras().put(changed.clone());
+        assert_eq!(live.cameras().config(&id), Some(changed));
+    }
+    let mut statuses = live.statuses();
+    let is_last = |status: &CameraStatus| matches!(&status.state, CameraState::Live { video, .. } if video.width_px == 256);
+    let found = timeout(
+        PATIENCE,
+        statuses.wait_for(|all| {
+            assert_eq!(all.len(), 1, "never out of the list");
+            is_last(&all[0])
+        }),
+    );
+    assert_eq!(found.await.unwrap().unwrap()[0].name, "256x256");
+    live.close_viewers().await;
+    live.close_cameras().await;
+}
+
 #[tokio::test]
 async fn a_camera_that_is_not_there_says_why_and_viewers_are_asked_to_come_later() {
     // Port 9 (discard) has no listener here.

@@ -1,7 +1,7 @@
 //! The HTTP half of a WHEP client: an offer posted, an answer taken, the session deleted.
 //!
-//! Must not: look into SDP. Credentials go to the configured origin only, wherever a redirect or a session
-//! URL may point.
+//! Must not: look into SDP. Credentials go to the configured origin only, wherever a redirect may point; a
+//! session is deleted only where it was made.
 //!
 //! Source: draft-ietf-wish-whep §4; RFC 9725 §4.5 (redirects are 307).
 
@@ -36,7 +36,7 @@ const MAX_ANSWER_BYTES: usize = 256 << 10;
 pub(super) struct Answer {
     /// SDP.
     pub(super) sdp: String,
-    /// To be deleted at the end; go2rtc names none.
+    /// To be deleted at the end, of the server that answered; go2rtc names none.
     pub(super) resource: Option<Url>,
 }
 
@@ -148,7 +148,7 @@ impl Signalling {
             StatusCode::SERVICE_UNAVAILABLE => return Err(SourceError::OriginFull),
             status => return Err(SourceError::HttpStatus(status.as_u16())),
         }
-        let resource = location(url, &response);
+        let resource = session_url(url, &response);
         let body = Limited::new(response.into_body(), MAX_ANSWER_BYTES);
         let body = body.collect().await.map_err(|_| SourceError::Origin)?.to_bytes();
         let sdp = String::from_utf8(body.into()).map_err(|_| SourceError::Origin)?;
@@ -161,6 +161,17 @@ fn location<B>(url: &Url, response: &Response<B>) -> Option<Url> {
     let header = |name: HeaderName| response.headers().get(name)?.to_str().ok();
     let location = url.join(header(LOCATION)?).ok()?;
     (location.scheme() == url.scheme() || location.scheme() == "https").then_some(location)
+}
+
+/// The session that an answer to `url` made, when it is of the same server: who answers must not choose
+/// another one, perhaps inside our network, for us to send a DELETE to.
+fn session_url<B>(url: &Url, response: &Response<B>) -> Option<Url> {
+    let session = location(url, response)?;
+    let is_of_same_server = session.origin() == url.origin();
+    if !is_of_same_server {
+        tracing::warn!("a WHEP origin names a session of another server; it will not be deleted");
+    }
+    is_of_same_server.then_some(session)
 }
 
 fn tls_config() -> Result<ConfigBuilder<ClientConfig, WantsVerifier>, SourceError> {
@@ -199,4 +210,45 @@ fn classify(error: &hyper_util::client::legacy::Error) -> SourceError {
         cause = error.source();
     }
     if error.is_connect() { SourceError::Unreachable } else { SourceError::Origin }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn answer(location: &str) -> Response<()> {
+        Response::builder().header(LOCATION, location).body(()).unwrap()
+    }
+
+    #[test]
+    fn a_session_is_deleted_only_at_the_server_that_made_it() {
+        let url = Url::parse("https://origin.example/cam/whep").unwrap();
+        let session = |location: &str| session_url(&url, &answer(location)).map(String::from);
+        let expected = Some("https://origin.example/sessions/1".to_owned());
+        for own in [
+            "/sessions/1",
+            "../sessions/1",
+            "https://origin.example:443/sessions/1",
+            "//origin.example/sessions/1",
+        ] {
+            assert_eq!(session(own), expected, "{own}");
+        }
+        for other in [
+            "https://127.0.0.1/admin",
+            "https://origin.example:8443/sessions/1",
+            "http://origin.example/sessions/1",
+            "//internal/sessions/1",
+            "https://origin.example@internal/sessions/1",
+            "file:///sessions/1",
+        ] {
+            assert_eq!(session(other), None, "{other}");
+        }
+    }
+
+    #[test]
+    fn a_redirect_may_name_another_server_but_not_leave_tls() {
+        let url = Url::parse("https://origin.example/cam/whep").unwrap();
+        assert!(location(&url, &answer("https://edge.example/cam/whep")).is_some());
+        assert!(location(&url, &answer("http://edge.example/cam/whep")).is_none());
+    }
 }
