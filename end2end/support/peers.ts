@@ -56,6 +56,21 @@ export class AiortcViewers {
       .toBeGreaterThanOrEqual(more);
   }
 
+  /** Waits until nothing that was sent is still to be counted. */
+  async silent(): Promise<void> {
+    let before: string;
+    await expect
+      .poll(
+        async () => {
+          before = String(this.report().sent);
+          await new Promise((resume) => setTimeout(resume, 300));
+          return String(this.report().sent) === before;
+        },
+        { intervals: [0], message: "no more frames" },
+      )
+      .toBe(true);
+  }
+
   /** The server's figures of the first session. */
   async stats(): Promise<{ packets_retransmitted: number }> {
     this.running.tell("stats");
