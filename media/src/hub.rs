@@ -255,6 +255,12 @@ impl Ring {
             self.key_index = self.key_index.filter(|key| *key >= self.first_index);
         }
     }
+
+    fn forget_units(&mut self) {
+        while !self.units.is_empty() {
+            self.drop_first();
+        }
+    }
 }
 
 impl Track {
@@ -307,13 +313,16 @@ impl Track {
         self.ring().format.clone()
     }
 
-    /// Nothing comes any more: what is in the ring is the past and is not shown to new viewers.
+    /// Nothing comes for now: what is in the ring is the past and is not shown to new viewers.
+    pub fn forget_units(&self) {
+        self.ring().forget_units();
+    }
+
+    /// Nothing comes any more: as [`Self::forget_units`], and the track is off offer.
     pub fn clear(&self) {
         let mut ring = self.ring();
         let had_format = ring.format.take().is_some();
-        while !ring.units.is_empty() {
-            ring.drop_first();
-        }
+        ring.forget_units();
         drop(ring);
         self.bitrate_bps.store(0, Ordering::Relaxed);
         if had_format {
@@ -524,6 +533,19 @@ mod tests {
         assert!(track.subscribe(Arc::new(Notify::new())).gop_so_far().is_empty());
         track.publish(unit(2, true, 10));
         assert!(matches!(cursor.try_next(), Read::Unit(u) if u.is_key));
+    }
+
+    #[test]
+    fn a_track_that_pauses_stays_on_offer_without_its_past() {
+        let (track, mut cursor) = track();
+        track.set_format(format());
+        track.publish(unit(0, true, 10));
+        track.forget_units();
+        assert!(track.format().is_some());
+        assert!(track.subscribe(Arc::new(Notify::new())).gop_so_far().is_empty());
+        assert_eq!(cursor.try_next(), Read::Empty);
+        track.publish(unit(1, true, 10));
+        assert!(matches!(cursor.try_next(), Read::Unit(u) if u.time == 1));
     }
 
     #[tokio::test]

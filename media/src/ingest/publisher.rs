@@ -181,6 +181,7 @@ impl<'a> TrackPublisher<'a> {
         self.timeline.reconnected();
         self.has_published = false;
         self.tell_rates(0.0, 0);
+        self.camera.feed.track(self.index).forget_units();
     }
 
     /// Nothing comes any more: the track is gone until it is published to again.
