@@ -157,6 +157,15 @@ impl Feed {
         self.news.borrow().is_removed
     }
 
+    /// [`Track::set_format`] of several tracks in one step: who is woken by one knows them all.
+    pub fn set_formats(&self, formats: impl IntoIterator<Item = (TrackIndex, Format)>) {
+        let replace = |(index, format)| self.track(index).replace_format(format);
+        let changed = formats.into_iter().map(replace).filter(|has_changed| *has_changed).count();
+        if changed > 0 {
+            self.news.send_modify(|news| news.formats += 1);
+        }
+    }
+
     /// Wakes when a format changes or the camera is taken out.
     pub fn watch_news(&self) -> watch::Receiver<News> {
         self.news.subscribe()
@@ -300,12 +309,19 @@ impl Track {
 
     /// What the track carries became known or changed; to be told before the first unit of it.
     pub fn set_format(&self, format: Format) {
-        let mut ring = self.ring();
-        if ring.format.as_deref() != Some(&format) {
-            ring.format = Some(Arc::new(format));
-            drop(ring);
+        if self.replace_format(format) {
             self.news.send_modify(|news| news.formats += 1);
         }
+    }
+
+    /// Whether it is another than before.
+    fn replace_format(&self, format: Format) -> bool {
+        let mut ring = self.ring();
+        let has_changed = ring.format.as_deref() != Some(&format);
+        if has_changed {
+            ring.format = Some(Arc::new(format));
+        }
+        has_changed
     }
 
     /// What the track carries; `None` while there is nothing to watch.

@@ -396,11 +396,11 @@ async fn what_browsers_cannot_play_is_encoded() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_input_that_is_not_there_says_why_and_not_where() {
+async fn of_an_input_that_is_not_there_viewers_learn_no_path() {
     let door = supervise(config("ffmpeg:/nowhere/secret-clip.mp4"));
     let is_lost = |status: &CameraStatus| matches!(status.state, CameraState::Lost { .. });
     let CameraState::Lost { reason } = door.wait_for(is_lost).await.state else { unreachable!() };
-    assert_eq!(reason, "ffmpeg failed: …: No such file or directory");
+    assert_eq!(reason, "ffmpeg cannot read this source; the log says why");
     door.stop().await;
 }
 
