@@ -159,6 +159,15 @@ impl Feed {
         self.news.borrow().is_removed
     }
 
+    /// [`Track::set_format`] of several tracks in one step: who is woken by one knows them all.
+    pub fn set_formats(&self, formats: impl IntoIterator<Item = (TrackIndex, Format)>) {
+        let replace = |(index, format)| self.track(index).replace_format(format);
+        let changed = formats.into_iter().map(replace).filter(|has_changed| *has_changed).count();
+        if changed > 0 {
+            self.news.send_modify(|news| news.formats += 1);
+        }
+    }
+
     /// Wakes when a format changes or the camera is taken out.
     pub fn watch_news(&self) -> watch::Receiver<News> {
         self.news.subscribe()
@@ -257,6 +266,12 @@ impl Ring {
             self.key_index = self.key_index.filter(|key| *key >= self.first_index);
         }
     }
+
+    fn forget_units(&mut self) {
+        while !self.units.is_empty() {
+            self.drop_first();
+        }
+    }
 }
 
 impl Track {
@@ -296,12 +311,19 @@ impl Track {
 
     /// What the track carries became known or changed; to be told before the first unit of it.
     pub fn set_format(&self, format: Format) {
-        let mut ring = self.ring();
-        if ring.format.as_deref() != Some(&format) {
-            ring.format = Some(Arc::new(format));
-            drop(ring);
+        if self.replace_format(format) {
             self.news.send_modify(|news| news.formats += 1);
         }
+    }
+
+    /// Whether it is another than before.
+    fn replace_format(&self, format: Format) -> bool {
+        let mut ring = self.ring();
+        let has_changed = ring.format.as_deref() != Some(&format);
+        if has_changed {
+            ring.format = Some(Arc::new(format));
+        }
+        has_changed
     }
 
     /// What the track carries; `None` while there is nothing to watch.
@@ -309,13 +331,16 @@ impl Track {
         self.ring().format.clone()
     }
 
-    /// Nothing comes any more: what is in the ring is the past and is not shown to new viewers.
+    /// Nothing comes for now: what is in the ring is the past and is not shown to new viewers.
+    pub fn forget_units(&self) {
+        self.ring().forget_units();
+    }
+
+    /// Nothing comes any more: as [`Self::forget_units`], and the track is off offer.
     pub fn clear(&self) {
         let mut ring = self.ring();
         let had_format = ring.format.take().is_some();
-        while !ring.units.is_empty() {
-            ring.drop_first();
-        }
+        ring.forget_units();
         drop(ring);
         self.bitrate_bps.store(0, Ordering::Relaxed);
         if had_format {
@@ -535,6 +560,19 @@ mod tests {
         assert!(track.subscribe(Arc::new(Notify::new())).gop_so_far().is_empty());
         track.publish(unit(2, true, 10));
         assert!(matches!(cursor.try_next(), Read::Unit(u) if u.is_key));
+    }
+
+    #[test]
+    fn a_track_that_pauses_stays_on_offer_without_its_past() {
+        let (track, mut cursor) = track();
+        track.set_format(format());
+        track.publish(unit(0, true, 10));
+        track.forget_units();
+        assert!(track.format().is_some());
+        assert!(track.subscribe(Arc::new(Notify::new())).gop_so_far().is_empty());
+        assert_eq!(cursor.try_next(), Read::Empty);
+        track.publish(unit(1, true, 10));
+        assert!(matches!(cursor.try_next(), Read::Unit(u) if u.time == 1));
     }
 
     #[tokio::test]

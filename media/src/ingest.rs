@@ -88,8 +88,8 @@ pub enum SourceError {
     /// ffmpeg is missing.
     #[error("ffmpeg is not installed")]
     NoFfmpeg,
-    /// ffmpeg ended; its last words.
-    #[error("ffmpeg failed: {0}")]
+    /// ffmpeg ended; its last words, which may name hosts and files.
+    #[error("ffmpeg cannot read this source; the log says why")]
     Ffmpeg(String),
     /// The camera broke RTSP; the debug log has the details.
     #[error("the camera's RTSP answers make no sense")]
@@ -121,6 +121,16 @@ pub enum SourceError {
     /// The connection failed.
     #[error("{0}")]
     Io(std::io::ErrorKind),
+}
+
+impl SourceError {
+    /// For those who read the log, who may know more than viewers.
+    fn for_log(&self) -> String {
+        match self {
+            Self::Ffmpeg(line) => format!("ffmpeg failed: {line}"),
+            other => other.to_string(),
+        }
+    }
 }
 
 /// What a camera does now, as its task last said.
@@ -245,10 +255,10 @@ async fn run_sources(camera: &Camera, token: &CancellationToken) {
         }
     };
     let sub = async {
-        match &camera.config.sub {
+        match (&camera.config.source, &camera.config.sub) {
             // A publisher brings its layers itself.
-            None | Some(SourceUrl::Whip) => {}
-            Some(sub) => retry(camera, sub, SUB, token).await,
+            (SourceUrl::Whip, _) | (_, None | Some(SourceUrl::Whip)) => {}
+            (_, Some(sub)) => retry(camera, sub, SUB, token).await,
         }
     };
     tokio::join!(main, sub, transcode::supervise_low(camera, token));
@@ -294,10 +304,10 @@ async fn retry(
             audio.clear();
         }
         let Some(error) = ended else { break };
-        let reason = error.to_string();
         if is_main {
-            camera.set_away(CameraState::Lost { reason: reason.clone() });
+            camera.set_away(CameraState::Lost { reason: error.to_string() });
         }
+        let reason = error.for_log();
         let delay = backoff.next_delay(rand::random());
         // The same reason again and again is one line, not one a try.
         if last_reason.as_ref() != Some(&reason) {

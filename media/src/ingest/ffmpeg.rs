@@ -20,6 +20,7 @@ use crate::{
     camera::FfmpegInput,
     sansio::{
         assemble::{Assembler, RtpPacket},
+        format::Codec,
         packetize::MAX_PAYLOAD_BYTES,
         rtp::MIN_HEADER_LEN,
         rtsp::Announced,
@@ -58,7 +59,12 @@ pub(super) async fn run(
     let mut ffmpeg = Ffmpeg::spawn(&camera.config.id, &arguments, input.expose())?;
     let sound = async {
         if let (Some(audio), Some(publisher)) = (audio, &mut publishers.audio) {
+            if found.audio == Some(false) {
+                // As with the sound of RTSP cameras: the first viewers come before it.
+                publisher.set_audio(Codec::Opus);
+            }
             let Err(error) = receive_audio(audio, publisher).await;
+            publisher.clear();
             warn!(camera.id = %camera.config.id, error = %error, "camera {} has no sound: {error}", camera.config.id);
         }
         std::future::pending::<Infallible>().await

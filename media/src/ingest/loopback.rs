@@ -1,10 +1,13 @@
 //! RTP to and from an ffmpeg of ours, as RTSP over a loopback connection: framed, with timestamps, and
 //! nothing is lost under load, as datagrams would be. Must not: be reached from elsewhere.
 
+use std::time::Duration;
+
 use bytes::{Bytes, BytesMut};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::{TcpListener, TcpStream},
+    time::timeout,
 };
 
 use super::SourceError;
@@ -15,6 +18,8 @@ use crate::sansio::{
 
 /// Payload type of what we send.
 pub(super) const PAYLOAD_TYPE: u8 = 96;
+/// ffmpeg speaks first, as soon as it is connected.
+const FIRST_REQUEST_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// A port of ours for one connection of an ffmpeg.
 pub(super) struct Loopback {
@@ -58,11 +63,14 @@ impl Loopback {
     ) -> Result<(Connection, Bytes), SourceError> {
         'connection: loop {
             let (stream, _) = self.listener.accept().await.map_err(io_error)?;
-            stream.set_nodelay(true).map_err(io_error)?;
+            // It is loopback; when the option cannot be set nothing is worse.
+            let _ = stream.set_nodelay(true);
             let mut connection = Connection { stream, buffer: BytesMut::new() };
             let mut announced = Bytes::new();
+            // Whoever else connects is no reason for a source to fail, or to wait.
+            let first = timeout(FIRST_REQUEST_TIMEOUT, connection.next_request()).await;
+            let Ok(Ok(mut request)) = first else { continue };
             loop {
-                let Message::Request(request) = connection.next().await? else { continue };
                 let path = url::Url::parse(&request.url);
                 if !path.is_ok_and(|url| url.path().starts_with(&self.path)) {
                     continue 'connection;
@@ -73,6 +81,7 @@ impl Loopback {
                 } else if request.method == last_method {
                     return Ok((connection, announced));
                 }
+                request = connection.next_request().await?;
             }
         }
     }
@@ -93,6 +102,14 @@ impl Connection {
             }
             if self.stream.read_buf(&mut self.buffer).await.map_err(io_error)? == 0 {
                 return Err(SourceError::Ended);
+            }
+        }
+    }
+
+    async fn next_request(&mut self) -> Result<Request, SourceError> {
+        loop {
+            if let Message::Request(request) = self.next().await? {
+                return Ok(request);
             }
         }
     }
@@ -187,5 +204,30 @@ fn io_error(error: std::io::Error) -> SourceError {
     match error.kind() {
         std::io::ErrorKind::ConnectionReset | std::io::ErrorKind::BrokenPipe => SourceError::Ended,
         kind => SourceError::Io(kind),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn stray_connections_are_passed_over() {
+        let loopback = Loopback::bind().await.unwrap();
+        let url = loopback.url().unwrap();
+        let address = loopback.listener.local_addr().unwrap();
+        let connect = async |text: &str| {
+            let mut stream = TcpStream::connect(address).await.unwrap();
+            stream.write_all(text.as_bytes()).await.unwrap();
+            stream
+        };
+        let silent = connect("").await;
+        let babbling = connect("\0\u{1}\u{2}\r\n\r\n").await;
+        drop(connect("").await);
+        let stranger = connect("PLAY rtsp://127.0.0.1/other RTSP/1.0\r\nCSeq: 1\r\n\r\n").await;
+        let ours = connect(&format!("PLAY {url} RTSP/1.0\r\nCSeq: 1\r\n\r\n")).await;
+        let playing = timeout(Duration::from_secs(10), loopback.play("")).await.unwrap().unwrap();
+        assert_eq!(playing.stream.peer_addr().unwrap(), ours.local_addr().unwrap());
+        drop((silent, babbling, stranger));
     }
 }

@@ -5,7 +5,7 @@ use std::{sync::atomic::Ordering, time::Instant};
 use bytes::Bytes;
 use tracing::info;
 
-use super::{Camera, SourceError};
+use super::{Camera, SourceError, transcode::low_beside};
 use crate::{
     hub::TrackIndex,
     sansio::{
@@ -104,7 +104,11 @@ impl<'a> TrackPublisher<'a> {
                 "camera {id}, {}: {}", format.rid, format.codec.encoding_name()
             ),
         }
-        self.camera.feed.track(self.index).set_format(format.clone());
+        let low = match self.index {
+            TrackIndex::Layer(0) => low_beside(&self.camera.config.source, &format),
+            _ => None,
+        };
+        self.camera.feed.set_formats(low.into_iter().chain([(self.index, format.clone())]));
         self.format = Some(format);
     }
 
@@ -181,6 +185,7 @@ impl<'a> TrackPublisher<'a> {
         self.timeline.reconnected();
         self.has_published = false;
         self.tell_rates(0.0, 0);
+        self.camera.feed.track(self.index).forget_units();
     }
 
     /// Nothing comes any more: the track is gone until it is published to again.

@@ -100,6 +100,8 @@ pub(super) async fn run(
             forward(&mut playback, video, sound).await
         }
         (Some(publisher), Some((_, Audio::ToOpus(sdp)))) => {
+            // The first viewers come with the first picture, which is before the first sound.
+            publisher.set_audio(Codec::Opus);
             let (sender, mut receiver) = mpsc::channel(MAX_QUEUED_SOUND);
             // A transcoder that is not there, or too slow, must not hold up the picture.
             let sound = |packet| drop(sender.try_send(packet));

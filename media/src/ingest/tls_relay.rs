@@ -3,7 +3,7 @@
 //!
 //! The camera sees the relay's address in request URLs; cameras go by the path.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use rustls::{
     ClientConfig, DigitallySignedStruct, Error, RootCertStore, SignatureScheme,
@@ -24,6 +24,8 @@ use crate::camera::Trust;
 
 /// `rtsps` as registered with IANA.
 const DEFAULT_PORT: u16 = 322;
+/// The client speaks first, as soon as it is connected.
+const FIRST_BYTES_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Connects to the camera; gives the `rtsp://` URL to use instead, and what carries the connection.
 pub(super) async fn open(
@@ -46,7 +48,7 @@ pub(super) async fn open(
 }
 
 async fn relay(listener: TcpListener, camera: TlsStream<TcpStream>) {
-    let Ok(Ok((client, _))) = timeout(REQUEST_TIMEOUT, listener.accept()).await else { return };
+    let Ok(Some(client)) = timeout(REQUEST_TIMEOUT, accept(&listener)).await else { return };
     drop(listener);
     // It is loopback; when the option cannot be set nothing is worse.
     let _ = client.set_nodelay(true);
@@ -56,6 +58,21 @@ async fn relay(listener: TcpListener, camera: TlsStream<TcpStream>) {
     tokio::select! {
         _ = copy(&mut camera_in, &mut client_out) => {}
         _ = copy(&mut client_in, &mut camera_out) => {}
+    }
+}
+
+/// The first connection that asks for our URL; whoever else connects is passed over.
+async fn accept(listener: &TcpListener) -> Option<TcpStream> {
+    let ours = format!(" rtsp://{}", listener.local_addr().ok()?);
+    let mut first = [0; 128];
+    loop {
+        let (client, _) = listener.accept().await.ok()?;
+        let Ok(Ok(len)) = timeout(FIRST_BYTES_TIMEOUT, client.peek(&mut first)).await else {
+            continue;
+        };
+        if first[..len].windows(ours.len()).any(|bytes| bytes == ours.as_bytes()) {
+            return Some(client);
+        }
     }
 }
 
@@ -148,5 +165,30 @@ impl ServerCertVerifier for AnyCertificate {
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
         self.0.signature_verification_algorithms.supported_schemes()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::AsyncWriteExt as _;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn the_relay_is_for_the_connection_that_asks_for_its_url() {
+        let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let connect = async |text: &str| {
+            let mut stream = TcpStream::connect(address).await.unwrap();
+            stream.write_all(text.as_bytes()).await.unwrap();
+            stream
+        };
+        let silent = connect("").await;
+        drop(connect("").await);
+        let stranger = connect("GET / HTTP/1.1\r\n\r\n").await;
+        let ours = connect(&format!("DESCRIBE rtsp://{address}/live RTSP/1.0\r\n\r\n")).await;
+        let client = timeout(REQUEST_TIMEOUT, accept(&listener)).await.unwrap().unwrap();
+        assert_eq!(client.peer_addr().unwrap(), ours.local_addr().unwrap());
+        drop((silent, stranger));
     }
 }

@@ -13,13 +13,14 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use super::{
-    Camera, SourceError,
+    Camera, MAIN, SourceError,
     child::Ffmpeg,
     ffmpeg::{ENCODE_AUDIO, ENCODE_VIDEO, output_arguments, receive_audio, receive_video, words},
     loopback::{Loopback, PAYLOAD_TYPE},
     publisher::TrackPublisher,
 };
 use crate::{
+    camera::SourceUrl,
     hub::{Read, Track, TrackIndex},
     sansio::format::{Codec, Format},
 };
@@ -46,43 +47,56 @@ pub(super) async fn supervise_low(camera: &Camera, token: &CancellationToken) {
     let mut news = camera.feed.watch_news();
     let mut publisher = TrackPublisher::new(camera, TrackIndex::Layer(layer), rid);
     let main = &camera.feed.layers()[0];
+    let wanted = || low_format(&camera.config.source, main.format().as_deref()?);
+    let is_ours = || camera.feed.layers()[layer].format().is_some_and(|format| format.rid == rid);
+    let mut is_offered = false;
     loop {
         news.mark_unchanged();
-        // A publisher's simulcast may have taken the place.
-        let is_free = camera.feed.layers()[layer].format().is_none();
-        let wanted = main.format().as_deref().and_then(low_format).filter(|_| is_free);
-        let Some(format) = wanted else {
+        let Some(format) = wanted() else {
+            // A publisher's simulcast may have taken the place.
+            if std::mem::take(&mut is_offered) && is_ours() {
+                publisher.clear();
+            }
             tokio::select! {
                 biased;
                 () = token.cancelled() => return,
                 _ = news.changed() => continue,
             }
         };
+        // Known since the format of the main layer is, which is told in one step with this.
         publisher.set_format(format.clone());
+        is_offered = true;
         let gone = async {
             loop {
                 // The sender lives as long as the feed.
                 let _ = news.changed().await;
-                if main.format().as_deref().and_then(low_format).as_ref() != Some(&format) {
+                if wanted().as_ref() != Some(&format) {
                     return;
                 }
             }
         };
         tokio::select! {
             biased;
-            () = token.cancelled() => {}
-            () = gone => {}
+            () = token.cancelled() => {
+                publisher.clear();
+                return;
+            }
+            () = gone => publisher.pause(),
             never = make_low_on_demand(main, &format, &mut publisher) => match never {},
-        }
-        publisher.clear();
-        if token.is_cancelled() {
-            return;
         }
     }
 }
 
-/// What the layer will carry; `None` when there is no need for one.
-fn low_format(main: &Format) -> Option<Format> {
+/// Where the layer is, and what it will carry beside `main`; `None` when there is no need for one.
+pub(super) fn low_beside(source: &SourceUrl, main: &Format) -> Option<(TrackIndex, Format)> {
+    low_format(source, main).map(|format| (TrackIndex::Layer(LOW.0), format))
+}
+
+fn low_format(source: &SourceUrl, main: &Format) -> Option<Format> {
+    // A simulcast has small layers of its own; a publisher's only layer is the one without a name.
+    if *source == SourceUrl::Whip && main.rid != MAIN.1 {
+        return None;
+    }
     let video = main.video.as_ref().filter(|_| main.codec == Codec::H265)?;
     let (width, height) = (f64::from(video.width_px), f64::from(video.height_px));
     let scale = (MAX_SIZE_PX.0 / width).min(MAX_SIZE_PX.1 / height).min(1.0);
@@ -111,6 +125,7 @@ async fn make_low_on_demand(
         info!(camera.id = %id, "camera {id}: its layer low is wanted; encoding");
         tokio::select! {
             Err(error) = make_low(main, format, publisher) => {
+                let error = error.for_log();
                 warn!(camera.id = %id, error = %error, "camera {id}, layer low: {error}; trying again");
                 publisher.pause();
                 sleep(RETRY).await;
@@ -220,7 +235,12 @@ pub(super) async fn to_opus(
     let id = &publisher.camera().config.id;
     loop {
         let Err(error) = to_opus_once(sdp, packets, publisher).await;
-        publisher.clear();
+        match error {
+            // There will be none.
+            SourceError::NoFfmpeg => publisher.clear(),
+            _ => publisher.pause(),
+        }
+        let error = error.for_log();
         warn!(camera.id = %id, error = %error, "camera {id}, sound: {error}; trying again");
         sleep(RETRY).await;
         while packets.try_recv().is_ok() {}
@@ -280,14 +300,34 @@ mod tests {
             let video = Some(VideoParameters { codec, width_px, height_px });
             let rid = "main".to_owned();
             let main = Format { codec: Codec::H265, rid, video, h264_profile: None };
-            let low = low_format(&main).unwrap().video.unwrap();
+            let rtsp = "rtsp://camera/".parse().unwrap();
+            let low = low_format(&rtsp, &main).unwrap().video.unwrap();
             assert_eq!((low.width_px, low.height_px), expected);
-            assert_eq!(low_format(&Format { codec: Codec::H264, ..main }), None);
+            assert_eq!(low_format(&SourceUrl::Whip, &main), low_format(&rtsp, &main));
+            let simulcast = Format { rid: "h".to_owned(), ..main.clone() };
+            assert_eq!(low_format(&SourceUrl::Whip, &simulcast), None);
+            assert_eq!(low_format(&rtsp, &Format { codec: Codec::H264, ..main }), None);
         };
         check(3840, 2160, (1280, 720));
         check(2592, 1944, (960, 720));
         check(1080, 1920, (404, 720));
         check(641, 361, (640, 360));
+    }
+
+    #[test]
+    fn who_is_woken_by_an_h265_camera_finds_its_low_layer_too() {
+        let id: domain::CameraId = "door".parse().unwrap();
+        let feed = crate::hub::Hub::default().add(&id);
+        let source = "rtsp://camera/".parse().unwrap();
+        let config = crate::camera::CameraConfig::new(id, "Door".to_owned(), source);
+        let camera = Camera::new(config, feed.clone());
+        let codec = "hvc1.1.6.L93.90".to_owned();
+        let video = Some(VideoParameters { codec, width_px: 1920, height_px: 1080 });
+        let rid = "main".to_owned();
+        let format = Format { codec: Codec::H265, rid, video, h264_profile: None };
+        TrackPublisher::new(&camera, TrackIndex::Layer(0), "main").set_format(format);
+        assert_eq!(feed.watch_news().borrow().formats, 1, "one step");
+        assert_eq!(feed.layers()[LOW.0].format().unwrap().codec, Codec::H264);
     }
 
     #[test]

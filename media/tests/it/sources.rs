@@ -396,11 +396,11 @@ async fn what_browsers_cannot_play_is_encoded() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_input_that_is_not_there_says_why_and_not_where() {
+async fn of_an_input_that_is_not_there_viewers_learn_no_path() {
     let door = supervise(config("ffmpeg:/nowhere/secret-clip.mp4"));
     let is_lost = |status: &CameraStatus| matches!(status.state, CameraState::Lost { .. });
     let CameraState::Lost { reason } = door.wait_for(is_lost).await.state else { unreachable!() };
-    assert_eq!(reason, "ffmpeg failed: …: No such file or directory");
+    assert_eq!(reason, "ffmpeg cannot read this source; the log says why");
     door.stop().await;
 }
 
@@ -496,4 +496,35 @@ async fn what_a_publisher_hands_over_is_live_until_it_leaves() {
     let feed = feed.clone();
     door.stop().await;
     assert!(feed.ingress().is_none(), "nobody takes a publisher any more");
+}
+
+#[tokio::test]
+async fn a_layer_that_its_publisher_stopped_goes_off_offer_and_the_others_stay() {
+    let door = supervise(config("whip:"));
+    let is_waiting = |status: &CameraStatus| matches!(status.state, CameraState::Lost { .. });
+    door.wait_for(is_waiting).await;
+    let ingress = door.camera.feed.ingress().expect("the camera takes a publisher");
+    let format =
+        |rid: &str| Format { codec: Codec::Vp8, rid: rid.into(), video: None, h264_profile: None };
+    let send = async |layer: usize, n: i64| {
+        let payloads = vec![vec![0; 10].into()];
+        let unit = Assembled { timestamp_90k: n * 9_000, is_key: true, payloads };
+        ingress.send(Ingress::Unit(TrackIndex::Layer(layer), unit)).await.unwrap();
+    };
+    for (layer, rid) in [(0, "h"), (1, "l")] {
+        ingress.send(Ingress::Format(TrackIndex::Layer(layer), format(rid))).await.unwrap();
+        send(layer, 0).await;
+    }
+    for n in 1..40 {
+        send(1, n).await;
+        sleep(Duration::from_millis(100)).await;
+    }
+    assert_eq!(sizes(&door.camera.status()), [("l", 0, 0)]);
+    let silent = CameraState::Lost { reason: "no picture for 3 seconds".into() };
+    door.wait_for(|status| status.state == silent).await;
+    ingress.send(Ingress::Format(TrackIndex::Layer(0), format("h"))).await.unwrap();
+    send(0, 40).await;
+    let status = door.wait_for(|status| status.state.is_live()).await;
+    assert_eq!(sizes(&status), [("h", 0, 0)]);
+    door.stop().await;
 }

@@ -589,6 +589,51 @@ fn after_lost_events_formats_and_key_frames_come_anew() {
 }
 
 #[test]
+fn a_layer_that_was_silent_comes_back_with_its_format_and_a_key_frame() {
+    let mut link = simulcast();
+    send_simulcast(&mut link, 0..30);
+    let send_lower = |link: &mut Link, pictures: std::ops::Range<u32>| {
+        for n in pictures {
+            for (ssrc, width_px, height_px) in [(7, 320, 180), (8, 640, 360)] {
+                let is_key = link.publisher.wants_key.contains(&ssrc);
+                link.publisher.wants_key.retain(|wanted| *wanted != ssrc);
+                link.send(ssrc, n * 3_000 + ssrc, &vp8(is_key, width_px, height_px));
+            }
+            link.run(33);
+        }
+    };
+    send_lower(&mut link, 30..130);
+    link.events.clear();
+    link.publisher.asked.plis.clear();
+    send_simulcast(&mut link, 130..150);
+    let formats = link.formats();
+    assert_eq!(formats.len(), 1, "the other layers went on: {formats:?}");
+    assert_eq!((formats[0].0, formats[0].1.rid.as_str()), (WhipTrack::Layer(0), "h"));
+    assert!(link.units(WhipTrack::Layer(0))[0].is_key);
+    assert!(link.publisher.asked.plis.iter().all(|(_, ssrc)| *ssrc == 9));
+    assert_eq!(link.publisher.asked.plis.len(), 1);
+}
+
+#[test]
+fn after_a_goodbye_the_next_stream_of_a_layer_tells_its_format() {
+    let mut link = simulcast();
+    send_simulcast(&mut link, 0..30);
+    let mut goodbye = Vec::new();
+    rtcp::write_goodbye(&[9], &mut goodbye);
+    let goodbye = link.publisher.seal_rtcp(&goodbye);
+    link.carry(true, goodbye);
+    link.run(20);
+    link.events.clear();
+    link.publisher.rids.insert(19, "h");
+    for n in 0..10 {
+        link.send(19, n * 3_000, &vp8(n == 3, 1280, 720));
+        link.run(33);
+    }
+    assert_eq!(link.formats().len(), 1);
+    assert_eq!(link.units(WhipTrack::Layer(0)).len(), 7);
+}
+
+#[test]
 fn goodbye_silence_and_close_end_the_session() {
     let closed = |link: &Link| match link.events.last() {
         Some(WhipEvent::Closed(reason)) => Some(*reason),

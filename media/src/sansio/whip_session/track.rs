@@ -19,6 +19,9 @@ use crate::sansio::{
 const PLI_INTERVAL: Duration = Duration::from_millis(500);
 /// A stream may be replaced by another SSRC after this much silence.
 const REPLACE_AFTER: Duration = Duration::from_secs(1);
+/// A track that gave nothing out for this long begins anew: less than the camera waits before it takes
+/// the track off, so that a format is never missing there.
+const START_OVER_AFTER: Duration = Duration::from_secs(2);
 
 /// See the module.
 #[derive(Debug)]
@@ -36,6 +39,7 @@ pub(super) struct Track {
     needs_key: bool,
     wants_key: bool,
     last_pli: Option<Instant>,
+    last_given_at: Option<Instant>,
     /// Of the largest picture so far, in pixels.
     pub(super) largest_area_px: u64,
 }
@@ -105,6 +109,7 @@ impl Track {
             needs_key: true,
             wants_key: false,
             last_pli: None,
+            last_given_at: None,
             largest_area_px: 0,
         }
     }
@@ -126,6 +131,7 @@ impl Track {
     pub(super) fn end_stream(&mut self) {
         self.stream = None;
         self.rtx_ssrc = None;
+        self.start_over();
     }
 
     /// Takes a packet of the stream itself.
@@ -188,18 +194,22 @@ impl Track {
             let is_video = !self.codec.is_audio();
             let [before, current] = self.depacketizer.push(packet);
             if let Some(unit) = before {
-                self.give(unit, &mut give);
+                self.give(now, unit, &mut give);
             }
             let dropped = self.depacketizer.dropped_units();
             let has_dropped = std::mem::replace(&mut self.dropped_units, dropped) != dropped;
             self.wants_key |= is_video && (lost_before > 0 || has_dropped);
             if let Some(unit) = current {
-                self.give(unit, &mut give);
+                self.give(now, unit, &mut give);
             }
         }
     }
 
-    fn give(&mut self, unit: Assembled, give: &mut impl FnMut(Output)) {
+    fn give(&mut self, now: Instant, unit: Assembled, give: &mut impl FnMut(Output)) {
+        if self.last_given_at.is_some_and(|last| now >= last + START_OVER_AFTER) {
+            self.last_given_at = None;
+            self.start_over();
+        }
         if unit.is_key {
             self.needs_key = false;
             self.wants_key = false;
@@ -216,6 +226,7 @@ impl Track {
         if self.needs_key {
             self.wants_key = true;
         } else {
+            self.last_given_at = Some(now);
             give(Output::Unit(unit));
         }
     }
