@@ -12,7 +12,7 @@ use anyhow::{Context, Result, bail};
 
 use crate::run::{capture, run, say, step, succeeds};
 use crate::versions::{
-    BINARYEN, CARGO_DENY, CARGO_LEPTOS, SEAWEEDFS, locked_version, printed_version,
+    BINARYEN, CARGO_DENY, CARGO_FUZZ, CARGO_LEPTOS, SEAWEEDFS, locked_version, printed_version,
 };
 use crate::{paths, versions};
 
@@ -27,6 +27,8 @@ pub enum Purpose {
     Test,
     /// Run every check.
     Check,
+    /// Run the fuzz targets.
+    Fuzz,
 }
 
 /// Installs what `purpose` needs and this machine lacks.
@@ -36,6 +38,9 @@ pub enum Purpose {
 pub fn setup(purpose: Purpose) -> Result<()> {
     let root = paths::root();
     install_system_packages(purpose)?;
+    if purpose == Purpose::Fuzz {
+        return install_rust_tool("cargo-fuzz", CARGO_FUZZ);
+    }
     install_wasm_target()?;
     if purpose == Purpose::Check {
         return install_rust_tool("cargo-deny", CARGO_DENY);
@@ -119,7 +124,7 @@ fn install_system_packages(purpose: Purpose) -> Result<()> {
         Purpose::Test => {
             &[&COMPILER, &OPENSSL, &FFMPEG, &FONTS, &NODE, &NPM, &CHROMIUM, &VENV, &GSTREAMER]
         }
-        Purpose::Check => &[&COMPILER],
+        Purpose::Check | Purpose::Fuzz => &[&COMPILER],
     };
     let packages: Vec<&str> = parts
         .iter()
