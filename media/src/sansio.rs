@@ -7,7 +7,7 @@ pub mod annexb;
 pub mod assemble;
 pub mod audio_sender;
 pub mod backoff;
-pub(crate) mod depacketize;
+pub mod depacketize;
 pub mod descriptor;
 pub mod dtls;
 pub mod format;

@@ -7,6 +7,7 @@ mod bench;
 mod build;
 mod check;
 mod demo;
+mod fuzz;
 mod paths;
 mod run;
 mod serving;
@@ -25,7 +26,7 @@ use crate::args::Args;
 const HELP: &str = "\
 cargo xtask <command>
 
-  setup [--for demo|release|test|check]
+  setup [--for demo|release|test|check|fuzz]
                       installs what is missing, and nothing else (default: demo)
   build [--release]   the program and its web pages, into <target>/debug or <target>/release
   demo [--release] [--addr 127.0.0.1:3000] [--no-serve]
@@ -35,6 +36,8 @@ cargo xtask <command>
                       whose names contain it
   check [fmt] [clippy] [wasm] [doc] [deny]
                       format, lints, documentation, dependencies; all of them when none is named
+  fuzz [--secs 20] [target…]
+                      hostile inputs to every parser of outside bytes, so long to each
   bench idle [--release] [--secs 30]
                       memory, processor time and start of a server with nothing to do
   bench live [--dev] [--viewers 1,25,100,200,400] [--secs 20] [--only damwall|go2rtc]
@@ -72,7 +75,8 @@ fn dispatch(mut args: Args) -> Result<()> {
                 Some("release") => setup::Purpose::Release,
                 Some("test") => setup::Purpose::Test,
                 Some("check") => setup::Purpose::Check,
-                Some(other) => bail!("--for {other}: choose demo, release, test or check"),
+                Some("fuzz") => setup::Purpose::Fuzz,
+                Some(other) => bail!("--for {other}: choose demo, release, test, check or fuzz"),
             };
             args.finish()?;
             setup::setup(purpose)?;
@@ -98,6 +102,11 @@ fn dispatch(mut args: Args) -> Result<()> {
             let checks = check::Check::from_args(&mut args)?;
             args.finish()?;
             check::check(&checks)
+        }
+        "fuzz" => {
+            let options = fuzz::Options::from_args(&mut args)?;
+            args.finish()?;
+            fuzz::fuzz(&options)
         }
         "bench" => {
             let benchmark = bench::Benchmark::from_args(&mut args)?;

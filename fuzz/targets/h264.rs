@@ -1,0 +1,40 @@
+//! H.264 payloads and parameter sets.
+#![no_main]
+
+use bytes::Bytes;
+use damwall_fuzz::sansio::{
+    h264::{Contents, ParameterSets, STAP_A, nal_type, nals_of_payloads},
+    packetize::refit,
+};
+use damwall_fuzz::{Input, assert_fit, payloads};
+use libfuzzer_sys::fuzz_target;
+
+fuzz_target!(|data: &[u8]| {
+    let payloads = payloads(&mut Input::new(data));
+    let (mut sets, mut contents) = (ParameterSets::default(), Contents::default());
+    for payload in &payloads {
+        contents.inspect(payload, |nal| sets.update(nal));
+    }
+    let _ = sets.video_parameters();
+
+    let nals = nals_of_payloads(&payloads);
+    if let Ok(nals) = &nals {
+        let given: usize = payloads.iter().map(Bytes::len).sum();
+        assert!(nals.iter().all(|nal| !nal.is_empty()));
+        assert!(nals.iter().map(Bytes::len).sum::<usize>() <= given);
+    }
+    if let Ok(fitted) = refit(payloads) {
+        assert_fit(&fitted);
+        // Units within an aggregation packet that are of a packet's type cannot be told from one.
+        let is_plain = |nal: &Bytes| (1..STAP_A).contains(&nal_type(nal));
+        if let Ok(nals) = nals
+            && nals.iter().all(is_plain)
+        {
+            assert_eq!(nals_of_payloads(&fitted).as_ref(), Ok(&nals));
+        }
+    }
+
+    // As a camera's SDP brings them, and ffmpeg's extradata.
+    let _ = ParameterSets { sps: Some(data.to_vec().into()), pps: None }.video_parameters();
+    let _ = ParameterSets::of_avcc(data).video_parameters();
+});
