@@ -38,6 +38,8 @@ mod whip;
 pub const SILENCE_TIMEOUT: Duration = Duration::from_secs(3);
 /// A camera on demand stays connected for this long after its last viewer.
 pub const DEMAND_LINGER: Duration = Duration::from_secs(10);
+/// Somebody looks at a camera that is away: it is tried this often at least, to be back within 2 s.
+const WATCHED_RETRY: Duration = Duration::from_millis(1_500);
 /// For telling a camera at the end that its session is over.
 const STOP_TEARDOWN_TIMEOUT: Duration = Duration::from_secs(4);
 
@@ -308,7 +310,10 @@ async fn retry(
             camera.set_away(CameraState::Lost { reason: error.to_string() });
         }
         let reason = error.for_log();
-        let delay = backoff.next_delay(rand::random());
+        let mut delay = backoff.next_delay(rand::random());
+        if camera.feed.viewers() > 0 {
+            delay = delay.min(WATCHED_RETRY);
+        }
         // The same reason again and again is one line, not one a try.
         if last_reason.as_ref() != Some(&reason) {
             warn!(

@@ -64,6 +64,7 @@ struct CamerasInner {
     runtime: Handle,
     tasks: Tasks,
     running: Mutex<BTreeMap<CameraId, Running>>,
+    statuses: watch::Sender<Arc<[CameraStatus]>>,
 }
 
 #[derive(Debug)]
@@ -106,6 +107,8 @@ impl Cameras {
         let run = run(running.remove(&id), camera.clone(), token.clone());
         let task = self.0.tasks.tracker.spawn_on(run, &self.0.runtime);
         running.insert(id, Running { camera, token, task });
+        drop(running);
+        self.publish_statuses();
     }
 
     /// Ends a camera and its viewers; `false` when there is none.
@@ -116,6 +119,7 @@ impl Cameras {
             self.0.hub.remove(id);
             removed
         };
+        self.publish_statuses();
         removed.stop().await;
         info!(camera.id = %id, "camera {id} removed");
         true
@@ -129,6 +133,18 @@ impl Cameras {
     /// What every camera is configured to be, ordered by id.
     pub fn configs(&self) -> Vec<CameraConfig> {
         self.running().values().map(|running| running.camera.config.clone()).collect()
+    }
+
+    /// Brings the listing up to date.
+    fn publish_statuses(&self) {
+        let now = self.statuses();
+        self.0.statuses.send_if_modified(|last| {
+            let changed = **last != *now;
+            if changed {
+                *last = now;
+            }
+            changed
+        });
     }
 
     fn statuses(&self) -> Arc<[CameraStatus]> {
@@ -191,13 +207,14 @@ impl Live {
             runtime: runtime.clone(),
             tasks: camera_tasks,
             running: Mutex::default(),
+            statuses: watch::Sender::new(Arc::default()),
         }));
         for camera in config.cameras {
             cameras.put(camera);
         }
-        let (sender, statuses) = watch::channel(cameras.statuses());
-        let report = report(cameras.clone(), sender, cameras.0.tasks.token.clone());
+        let report = report(cameras.clone(), cameras.0.tasks.token.clone());
         cameras.0.tasks.tracker.spawn_on(report, runtime);
+        let statuses = cameras.0.statuses.subscribe();
         Ok(Self { rtc, statuses, viewers: viewer_tasks, cameras })
     }
 
@@ -227,11 +244,7 @@ impl Live {
     }
 }
 
-async fn report(
-    cameras: Cameras,
-    sender: watch::Sender<Arc<[CameraStatus]>>,
-    token: CancellationToken,
-) {
+async fn report(cameras: Cameras, token: CancellationToken) {
     let mut ticks = interval(STATUS_INTERVAL);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
     loop {
@@ -240,13 +253,6 @@ async fn report(
             () = token.cancelled() => return,
             _ = ticks.tick() => {}
         }
-        let now = cameras.statuses();
-        sender.send_if_modified(|last| {
-            let changed = **last != *now;
-            if changed {
-                *last = now;
-            }
-            changed
-        });
+        cameras.publish_statuses();
     }
 }

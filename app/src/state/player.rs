@@ -45,6 +45,8 @@ pub enum Refusal {
     NoSuchCamera,
     /// 401.
     LoggedOut,
+    /// 406, and what the server offers instead is not for this browser either.
+    NoCodec,
     /// Any other status, or an answer that the browser does not take.
     Failed,
     /// No answer at all.
@@ -121,6 +123,8 @@ pub enum Fault {
     NoSuchCamera,
     /// The server refused the offer.
     Refused,
+    /// The browser cannot decode what the camera sends.
+    NoCodec,
     /// The browser has no WebRTC.
     Unsupported,
 }
@@ -347,6 +351,7 @@ impl Player {
             Refusal::Busy { retry_after_ms } => wait(retry_after_ms, Offline::Busy),
             Refusal::Unreachable => return self.back_off(now_ms, Offline::Unreachable),
             Refusal::NoSuchCamera => faulty(later, Fault::NoSuchCamera),
+            Refusal::NoCodec => faulty(later, Fault::NoCodec),
             Refusal::Failed => faulty(later, Fault::Refused),
             Refusal::Unsupported => faulty(None, Fault::Unsupported),
             Refusal::LoggedOut => {

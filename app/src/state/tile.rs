@@ -56,6 +56,9 @@ fn message(status: Status, camera: Option<&CameraState>) -> String {
         Status::Error(Fault::Refused) => {
             return "The server refused to play this camera; its log says why.".to_owned();
         }
+        Status::Error(Fault::NoCodec) => {
+            return "This browser cannot decode the camera's video.".to_owned();
+        }
         Status::Error(Fault::Unsupported) => {
             return "This browser cannot play live video: it has no WebRTC.".to_owned();
         }

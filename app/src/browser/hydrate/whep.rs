@@ -110,10 +110,15 @@ impl Session {
         let peer = Peer::new(on_link).map_err(|_| Refusal::Unsupported)?;
         let session = Self { peer, resource: Some(resource.clone()), answer: None };
         let offer = dom::text(response).await.map_err(|_| Refusal::Unreachable)?;
-        let answer = session.peer.answer_to(&offer).await.map_err(|_| Refusal::Failed)?;
+        let answer = session.peer.answer_to(&offer).await.map_err(|_| Refusal::NoCodec)?;
         let response =
             send("PATCH", &resource, SDP, &answer).await.map_err(|_| Refusal::Unreachable)?;
-        if response.ok() { Ok(session) } else { Err(refusal(&response)) }
+        match response.status() {
+            200..=299 => Ok(session),
+            // The answer refuses the video, which the server cannot do without.
+            400 => Err(Refusal::NoCodec),
+            _ => Err(refusal(&response)),
+        }
     }
 
     /// What it receives.
