@@ -13,6 +13,8 @@ use std::{
 const MAX_STEP: i16 = 1_000;
 /// Most packets held behind a hole.
 const MAX_WAITING: usize = 2_048;
+/// Most holes; more is a stream that nobody could mend in time, or one that is made to cost us.
+const MAX_HOLES: usize = 2_048;
 /// A hole is asked for again no sooner than this.
 const MIN_NACK_INTERVAL: Duration = Duration::from_millis(20);
 /// Round trip assumed before one was measured.
@@ -129,11 +131,14 @@ impl<T> Reorder<T> {
     /// The next packet in order and how many are lost just before it, if it need not wait any longer.
     pub fn pop(&mut self, now: Instant) -> Option<(u16, T)> {
         let mut next = self.next?;
+        // Holes side by side are given up together: a packet follows them.
+        let is_full = self.waiting.len() > MAX_WAITING || self.holes.len() > MAX_HOLES;
         while let Some(entry) = self.holes.first_entry() {
             if *entry.key() != next {
                 break;
             }
-            if entry.get().give_up_at > now && self.waiting.len() <= MAX_WAITING {
+            let is_due = entry.get().give_up_at <= now;
+            if !is_due && !is_full {
                 return None;
             }
             entry.remove();
@@ -252,6 +257,20 @@ mod tests {
         assert_eq!(buffer.reorder.round_trip(), Some(Duration::from_millis(30)));
         buffer.reorder.nacks(buffer.now);
         assert_eq!(buffer.reorder.next_nack(), Some(buffer.now + Duration::from_millis(30)));
+    }
+
+    #[test]
+    fn holes_are_no_more_than_can_be_afforded() {
+        let mut buffer = Buffer::new();
+        let mut given = 0;
+        for number in (0..2_000u16).map(|packet| packet.wrapping_mul(1_000)) {
+            buffer.insert(&[number]);
+            given += buffer.drain().len();
+            assert!(buffer.reorder.holes.len() <= MAX_HOLES);
+        }
+        buffer.wait(60);
+        given += buffer.drain().len();
+        assert_eq!(given, 2_000);
     }
 
     #[test]
