@@ -119,7 +119,7 @@ struct Run {
     inputs: u64,
     inputs_per_sec: u64,
     edges: u64,
-    /// The end of what it said.
+    /// What it said of it: from the panic on, or of a time-out the end.
     failure: Option<String>,
 }
 
@@ -147,11 +147,13 @@ impl Run {
             value.split_whitespace().next()?.parse().ok()
         };
         let lines: Vec<&str> = text.lines().collect();
+        let panic = lines.iter().position(|line| line.contains("panicked at"));
+        let from = panic.unwrap_or(lines.len().saturating_sub(40));
         Self {
             inputs: last("stat::number_of_executed_units:").unwrap_or(0),
             inputs_per_sec: last("stat::average_exec_per_sec:").unwrap_or(0),
             edges: last(" cov: ").unwrap_or(0),
-            failure: (!succeeded).then(|| lines[lines.len().saturating_sub(40)..].join("\n")),
+            failure: (!succeeded).then(|| lines[from..].join("\n")),
         }
     }
 }
@@ -189,7 +191,7 @@ mod tests {
                     stat::number_of_executed_units: 524300\nstat::average_exec_per_sec:     26215\n";
         let run = Run { inputs: 524_300, inputs_per_sec: 26_215, edges: 101, failure: None };
         assert_eq!(Run::of(true, text), run);
-        let failed = Run::of(false, "panicked at 'no'");
+        let failed = Run::of(false, "#9 REDUCE cov: 3\npanicked at 'no'");
         assert_eq!((failed.inputs, failed.failure.as_deref()), (0, Some("panicked at 'no'")));
     }
 }
