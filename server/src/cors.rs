@@ -2,7 +2,7 @@
 //!
 //! Must not: decide who a request is from. Only origins on the list are told anything, never `*`, and
 //! never with credentials: a cookie of ours is no permission for another site's page ([`crate::auth`]
-//! hears of it by [`CrossOrigin`]).
+//! hears of it by `CrossOrigin`).
 
 use std::sync::Arc;
 

@@ -1,5 +1,5 @@
 //! A WHEP player's session descriptions, read. Must not: know sockets or sessions, or write one (that is
-//! [`write`]).
+//! [`mod@write`]).
 //!
 //! Source: RFC 8866 (SDP), RFC 8829 §5.3 (answers), RFC 9143 (BUNDLE), draft-ietf-wish-whep.
 
