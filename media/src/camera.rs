@@ -3,7 +3,7 @@
 use std::fmt;
 
 use base64::prelude::{BASE64_STANDARD, Engine as _};
-use domain::CameraId;
+use domain::{CameraId, RtspTransport};
 use url::Url;
 
 /// One camera of the configuration.
@@ -38,16 +38,6 @@ impl CameraConfig {
             rtsp_transport: RtspTransport::default(),
         }
     }
-}
-
-/// How RTP comes from an RTSP camera.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub enum RtspTransport {
-    /// Interleaved in the RTSP connection: nothing is lost on the way.
-    #[default]
-    Tcp,
-    /// Datagrams.
-    Udp,
 }
 
 /// Where a camera's pictures come from. Its `Debug` and `Display` never show credentials.

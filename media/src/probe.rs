@@ -2,11 +2,11 @@
 
 use std::time::{Duration, Instant};
 
-use domain::VideoParameters;
+use domain::{RtspTransport, VideoParameters};
 use tokio::time::timeout;
 
 use crate::{
-    camera::{RtspTransport, RtspUrl},
+    camera::RtspUrl,
     ingest::{SILENCE_TIMEOUT, SourceError, rtsp},
 };
 

@@ -17,7 +17,7 @@ use domain::{
 };
 use futures::future::join_all;
 use media::{
-    camera::{self, CameraConfig, SourceUrl, SourceUrlError},
+    camera::{CameraConfig, SourceUrl, SourceUrlError},
     live,
 };
 use serde::{Deserialize, Deserializer, de::Error as _};
@@ -166,10 +166,7 @@ impl CameraSpec {
             sub: self.sub.as_ref().map(|sub| sub.url.clone()),
             on_demand: self.on_demand,
             audio: self.audio,
-            rtsp_transport: match self.rtsp_transport {
-                RtspTransport::Tcp => camera::RtspTransport::Tcp,
-                RtspTransport::Udp => camera::RtspTransport::Udp,
-            },
+            rtsp_transport: self.rtsp_transport,
             ..CameraConfig::new(id, name, self.source.url.clone())
         }
     }

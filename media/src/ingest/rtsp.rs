@@ -8,6 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use domain::RtspTransport;
 use futures::StreamExt as _;
 use retina::{
     client::{
@@ -30,7 +31,7 @@ use super::{
     transcode::{self, AudioPacket, AudioSdp},
 };
 use crate::{
-    camera::{RtspTransport, RtspUrl},
+    camera::RtspUrl,
     sansio::{
         assemble::{Assembler, ParameterSets, RtpPacket},
         format::Codec,

@@ -7,9 +7,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-use domain::{CameraState, CameraStatus};
+use domain::{CameraState, CameraStatus, RtspTransport};
 use media::{
-    camera::{CameraConfig, RtspTransport},
+    camera::CameraConfig,
     hub::{Cursor, Hub, Ingress, Read, Track, TrackIndex},
     ingest::{self, Camera, DEMAND_LINGER},
     sansio::{
