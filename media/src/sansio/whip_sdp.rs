@@ -14,7 +14,7 @@ use super::{
     rtp::uri,
     sdp::{
         OfferError, Payload, Section, is_ufrag, parse_fingerprint,
-        write::{Local, candidate_lines},
+        write::{Local, candidate_lines, open_section, put, write_codec},
     },
     srtp::DtlsRole,
 };
@@ -26,18 +26,10 @@ pub const MAX_LAYERS: usize = 3;
 const VIDEO: [Codec; 5] = [Codec::H264, Codec::Vp8, Codec::Vp9, Codec::Av1, Codec::H265];
 /// Sound codecs that are taken, best first.
 const AUDIO: [Codec; 3] = [Codec::Opus, Codec::Pcmu, Codec::Pcma];
-/// Feedback that we send.
-const FEEDBACK: [&str; 4] = ["goog-remb", "ccm fir", "nack", "nack pli"];
 /// Header extensions that we read.
 const EXTENSIONS: [&str; 4] =
     [uri::MID, uri::RTP_STREAM_ID, uri::REPAIRED_RTP_STREAM_ID, uri::ABS_SEND_TIME];
 
-/// Appends formatted text; that does not fail for a `String`.
-macro_rules! put {
-    ($sdp:expr, $($format:tt)*) => {
-        write!($sdp, $($format)*).expect("writing to a String does not fail")
-    };
-}
 /// Why an offer cannot be answered; the text may be shown to the caller.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum WhipOfferError {
@@ -304,38 +296,12 @@ impl Taken {
     }
 
     fn write(&self, sdp: &mut String, local: &Local<'_>, setup: &str) {
-        let Section { media, proto, mid, extensions, .. } = &self.section;
-        let Payload { payload_type, codec, fmtp, rtx, feedback } = &self.payload;
-        let Local { ice_ufrag, ice_pwd, fingerprint, .. } = local;
-        put!(sdp, "m={media} 9 {proto} {payload_type}");
-        if let Some(rtx) = rtx {
-            put!(sdp, " {rtx}");
-        }
-        put!(
-            sdp,
-            "\r\nc=IN IP4 0.0.0.0\r\na=rtcp:9 IN IP4 0.0.0.0\r\n\
-             a=ice-ufrag:{ice_ufrag}\r\na=ice-pwd:{ice_pwd}\r\n\
-             a=fingerprint:sha-256 {fingerprint}\r\na=setup:{setup}\r\n\
-             a=mid:{mid}\r\na=recvonly\r\na=rtcp-mux\r\n"
-        );
+        open_section(sdp, &self.section, &self.payload, local, setup);
+        sdp.push_str("a=recvonly\r\na=rtcp-mux\r\n");
         if self.has_reduced_size {
             sdp.push_str("a=rtcp-rsize\r\n");
         }
-        for (id, uri) in extensions.iter().filter(|(_, uri)| EXTENSIONS.contains(&uri.as_str())) {
-            put!(sdp, "a=extmap:{id} {uri}\r\n");
-        }
-        let channels = if *codec == Codec::Opus { "/2" } else { "" };
-        let (name, clock_rate_hz) = (codec.encoding_name(), codec.clock_rate_hz());
-        put!(sdp, "a=rtpmap:{payload_type} {name}/{clock_rate_hz}{channels}\r\n");
-        if !fmtp.is_empty() {
-            put!(sdp, "a=fmtp:{payload_type} {fmtp}\r\n");
-        }
-        for feedback in feedback.iter().filter(|feedback| FEEDBACK.contains(&feedback.as_str())) {
-            put!(sdp, "a=rtcp-fb:{payload_type} {feedback}\r\n");
-        }
-        if let Some(rtx) = rtx {
-            put!(sdp, "a=rtpmap:{rtx} rtx/{clock_rate_hz}\r\na=fmtp:{rtx} apt={payload_type}\r\n");
-        }
+        write_codec(sdp, &self.section, &self.payload, &EXTENSIONS);
         for rid in &self.rids {
             put!(sdp, "a=rid:{rid} recv\r\n");
         }

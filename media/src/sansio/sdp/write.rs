@@ -10,6 +10,14 @@ use crate::sansio::{
     rtp::uri,
 };
 
+/// Appends formatted text; that does not fail for a `String`.
+macro_rules! put {
+    ($sdp:expr, $($format:tt)*) => {
+        write!($sdp, $($format)*).expect("writing to a String does not fail")
+    };
+}
+pub(in crate::sansio) use put;
+
 /// What our side of a session is.
 #[derive(Debug, Clone)]
 pub struct Local<'a> {
@@ -251,13 +259,6 @@ fn agreed(section: &Section, payload: &Payload) -> Agreed {
     }
 }
 
-/// Appends formatted text; that does not fail for a `String`.
-macro_rules! put {
-    ($sdp:expr, $($format:tt)*) => {
-        write!($sdp, $($format)*).expect("writing to a String does not fail")
-    };
-}
-
 fn write_session(sdp: &mut String, local: &Local<'_>, mids: &str) {
     put!(
         sdp,
@@ -267,7 +268,7 @@ fn write_session(sdp: &mut String, local: &Local<'_>, mids: &str) {
     );
 }
 
-/// Feedback we act upon.
+/// Feedback that is agreed on, as sender and as receiver.
 const FEEDBACK: [&str; 4] = ["goog-remb", "ccm fir", "nack", "nack pli"];
 /// Extensions we send.
 const EXTENSIONS: [&str; 4] =
@@ -281,9 +282,33 @@ fn write_section(
     (kind, ssrc): (&str, u32),
     setup: &str,
 ) {
+    open_section(sdp, section, payload, local, setup);
+    put!(sdp, "a=sendonly\r\na=msid:damwall {kind}\r\na=rtcp-mux\r\na=rtcp-rsize\r\n");
+    if section.measures_round_trip {
+        sdp.push_str("a=rtcp-xr:rcvr-rtt=all\r\n");
+    }
+    write_codec(sdp, section, payload, &EXTENSIONS);
+    let rtx_ssrc = payload.rtx.map(|_| local.ssrcs.rtx);
+    if let Some(rtx_ssrc) = rtx_ssrc {
+        put!(sdp, "a=ssrc-group:FID {ssrc} {rtx_ssrc}\r\n");
+    }
+    // The media's SSRC goes first: Chromium takes the first one for the media.
+    for ssrc in [Some(ssrc), rtx_ssrc].into_iter().flatten() {
+        put!(sdp, "a=ssrc:{ssrc} cname:damwall\r\na=ssrc:{ssrc} msid:damwall {kind}\r\n");
+    }
+}
+
+/// The `m=` line of a section that is taken, and the transport's lines.
+pub(in crate::sansio) fn open_section(
+    sdp: &mut String,
+    section: &Section,
+    payload: &Payload,
+    local: &Local<'_>,
+    setup: &str,
+) {
     let Section { media, proto, mid, .. } = section;
-    let Payload { payload_type, codec, fmtp, rtx, feedback } = payload;
-    let Local { ice_ufrag, ice_pwd, fingerprint, ssrcs, .. } = local;
+    let Payload { payload_type, rtx, .. } = payload;
+    let Local { ice_ufrag, ice_pwd, fingerprint, .. } = local;
     put!(sdp, "m={media} 9 {proto} {payload_type}");
     if let Some(rtx) = rtx {
         put!(sdp, " {rtx}");
@@ -292,23 +317,25 @@ fn write_section(
         sdp,
         "\r\nc=IN IP4 0.0.0.0\r\na=rtcp:9 IN IP4 0.0.0.0\r\n\
          a=ice-ufrag:{ice_ufrag}\r\na=ice-pwd:{ice_pwd}\r\n\
-         a=fingerprint:sha-256 {fingerprint}\r\na=setup:{setup}\r\n\
-         a=mid:{mid}\r\na=sendonly\r\na=msid:damwall {kind}\r\na=rtcp-mux\r\na=rtcp-rsize\r\n"
+         a=fingerprint:sha-256 {fingerprint}\r\na=setup:{setup}\r\na=mid:{mid}\r\n"
     );
-    for (id, uri) in section.extensions.iter().filter(|(_, uri)| EXTENSIONS.contains(&uri.as_str()))
-    {
+}
+
+/// The lines of the codec that was chosen, and of those of the section's `extensions` that are taken.
+pub(in crate::sansio) fn write_codec(
+    sdp: &mut String,
+    section: &Section,
+    payload: &Payload,
+    extensions: &[&str],
+) {
+    let taken = section.extensions.iter().filter(|(_, uri)| extensions.contains(&uri.as_str()));
+    for (id, uri) in taken {
         put!(sdp, "a=extmap:{id} {uri}\r\n");
     }
-    if section.measures_round_trip {
-        sdp.push_str("a=rtcp-xr:rcvr-rtt=all\r\n");
-    }
+    let Payload { payload_type, codec, fmtp, rtx, feedback } = payload;
     let channels = if *codec == Codec::Opus { "/2" } else { "" };
-    put!(
-        sdp,
-        "a=rtpmap:{payload_type} {}/{}{channels}\r\n",
-        codec.encoding_name(),
-        codec.clock_rate_hz()
-    );
+    let (name, clock_rate_hz) = (codec.encoding_name(), codec.clock_rate_hz());
+    put!(sdp, "a=rtpmap:{payload_type} {name}/{clock_rate_hz}{channels}\r\n");
     if !fmtp.is_empty() {
         put!(sdp, "a=fmtp:{payload_type} {fmtp}\r\n");
     }
@@ -316,17 +343,7 @@ fn write_section(
         put!(sdp, "a=rtcp-fb:{payload_type} {feedback}\r\n");
     }
     if let Some(rtx) = rtx {
-        put!(
-            sdp,
-            "a=rtpmap:{rtx} rtx/90000\r\na=fmtp:{rtx} apt={payload_type}\r\n\
-             a=ssrc-group:FID {ssrc} {}\r\n",
-            ssrcs.rtx
-        );
-    }
-    // The media's SSRC goes first: Chromium takes the first one for the media.
-    let rtx_ssrc = rtx.map(|_| ssrcs.rtx);
-    for ssrc in [Some(ssrc), rtx_ssrc].into_iter().flatten() {
-        put!(sdp, "a=ssrc:{ssrc} cname:damwall\r\na=ssrc:{ssrc} msid:damwall {kind}\r\n");
+        put!(sdp, "a=rtpmap:{rtx} rtx/{clock_rate_hz}\r\na=fmtp:{rtx} apt={payload_type}\r\n");
     }
 }
 
