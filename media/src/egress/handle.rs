@@ -16,12 +16,12 @@ use tokio::{
     time::timeout,
 };
 
+pub use crate::sansio::layer_choice::LayerChoice;
 use crate::{
     hub::{Demand, Feed, Hub},
     sansio::{
         dtls::Identity,
         format::Format,
-        layer_choice::Wish,
         sdp::{
             Description, OfferError,
             fragment::{self, Fragment},
@@ -206,19 +206,6 @@ pub enum PatchError {
     NoAnswerExpected,
 }
 
-/// Which layer a viewer wants; nothing set is automatic.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct LayerChoice {
-    /// This one.
-    pub rid: Option<String>,
-    /// The best one not wider.
-    pub max_width_px: Option<u32>,
-    /// The best one not higher.
-    pub max_height_px: Option<u32>,
-    /// The best one that needs no more, in kbit/s.
-    pub max_bitrate_kbps: Option<u32>,
-}
-
 /// Why a layer was not chosen.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum LayerError {
@@ -304,7 +291,7 @@ pub(super) enum Command {
     },
     SelectLayer {
         resource: Resource,
-        wish: Wish,
+        choice: LayerChoice,
         done: oneshot::Sender<Result<(), LayerError>>,
     },
     SetPaused {
@@ -608,14 +595,8 @@ impl RtcHandle {
         resource: &Resource,
         choice: LayerChoice,
     ) -> Result<(), LayerError> {
-        let wish = Wish {
-            rid: choice.rid,
-            max_width_px: choice.max_width_px,
-            max_height_px: choice.max_height_px,
-            max_bitrate_bps: choice.max_bitrate_kbps.map(|kbps| kbps.saturating_mul(1000)),
-        };
         let resource = resource.clone();
-        let asked = self.ask(|done| Command::SelectLayer { resource, wish, done }).await;
+        let asked = self.ask(|done| Command::SelectLayer { resource, choice, done }).await;
         asked.unwrap_or(Err(LayerError::NoSession))
     }
 

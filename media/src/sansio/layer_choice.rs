@@ -19,26 +19,27 @@ pub struct LayerInfo {
 
 /// What a viewer wants; nothing set is automatic.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Wish {
+pub struct LayerChoice {
     /// This layer, whatever the path takes.
     pub rid: Option<String>,
     /// None that is wider.
     pub max_width_px: Option<u32>,
     /// None that is higher.
     pub max_height_px: Option<u32>,
-    /// None that needs more, in bit/s.
-    pub max_bitrate_bps: Option<u32>,
+    /// None that needs more, in kbit/s.
+    pub max_bitrate_kbps: Option<u32>,
 }
 
 /// The layer to send: the one wished for by name; else the best one that is not larger than needed, within
 /// `ceiling_bps`. A camera without a layer that small gives its smallest. `layers` are best first.
-pub fn choose(layers: &[LayerInfo], wish: &Wish, ceiling_bps: Option<u32>) -> Option<usize> {
+pub fn choose(layers: &[LayerInfo], wish: &LayerChoice, ceiling_bps: Option<u32>) -> Option<usize> {
     if let Some(rid) = &wish.rid
         && let Some(layer) = layers.iter().find(|layer| layer.rid == *rid)
     {
         return Some(layer.index);
     }
-    let max_bps = [wish.max_bitrate_bps, ceiling_bps].into_iter().flatten().min();
+    let wished_bps = wish.max_bitrate_kbps.map(|kbps| kbps.saturating_mul(1000));
+    let max_bps = [wished_bps, ceiling_bps].into_iter().flatten().min();
     let fits_path = |layer: &LayerInfo| max_bps.is_none_or(|max| layer.bitrate_bps <= max);
     let fits_size = |layer: &LayerInfo| {
         layer.size_px.is_none_or(|(width, height)| {
@@ -173,8 +174,8 @@ mod tests {
         vec![layer(0, "main", (1920, 1080), 4_000_000), layer(1, "sub", (640, 360), 500_000)]
     }
 
-    fn wish(width: Option<u32>, rid: Option<&str>) -> Wish {
-        Wish { max_width_px: width, rid: rid.map(str::to_owned), ..Wish::default() }
+    fn wish(width: Option<u32>, rid: Option<&str>) -> LayerChoice {
+        LayerChoice { max_width_px: width, rid: rid.map(str::to_owned), ..LayerChoice::default() }
     }
 
     #[test]
@@ -190,7 +191,7 @@ mod tests {
         ] {
             assert_eq!(choose(&layers(), &wish, None), Some(expected), "{wish:?}");
         }
-        assert_eq!(choose(&[], &Wish::default(), None), None);
+        assert_eq!(choose(&[], &LayerChoice::default(), None), None);
     }
 
     #[test]
@@ -204,7 +205,7 @@ mod tests {
             // It falls towards what the path takes while too much is sent.
             path.on_estimate(if sent == 0 { 900_000 - 1_000 * second } else { 600_000 });
             let ceiling = path.ceiling_bps(now, layers()[sent].bitrate_bps);
-            let chosen = choose(&layers(), &Wish::default(), ceiling).unwrap();
+            let chosen = choose(&layers(), &LayerChoice::default(), ceiling).unwrap();
             if chosen == 0 && sent == 1 {
                 tries.push(second);
             }

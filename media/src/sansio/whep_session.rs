@@ -17,7 +17,7 @@ use super::{
     audio_sender::AudioSender,
     dtls::Identity,
     format::Codec,
-    layer_choice::{self, LayerInfo, Path, Wish},
+    layer_choice::{self, LayerChoice, LayerInfo, Path},
     outbox::Outbox,
     rtcp::{self, Packet},
     sdp::write::{Agreed, Ssrcs},
@@ -68,7 +68,7 @@ pub struct WhepSession {
     video_agreed: Agreed,
     media: Option<Box<Media>>,
     clock: WallClock,
-    wish: Wish,
+    wish: LayerChoice,
     is_paused: bool,
     path: Path,
     round_trip: Option<Duration>,
@@ -103,7 +103,7 @@ impl WhepSession {
             video_agreed: video,
             media: None,
             clock,
-            wish: Wish::default(),
+            wish: LayerChoice::default(),
             is_paused: false,
             path: Path::default(),
             round_trip: None,
@@ -301,7 +301,7 @@ impl WhepSession {
     }
 
     /// What the viewer wants to see from now on.
-    pub fn set_wish(&mut self, wish: Wish) {
+    pub fn set_wish(&mut self, wish: LayerChoice) {
         if self.wish != wish {
             self.wish = wish;
             self.path.try_anew();

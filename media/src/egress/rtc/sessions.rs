@@ -117,6 +117,19 @@ impl Watched {
         self.layers.iter_mut().chain([&mut self.audio])
     }
 
+    /// Reads for a viewer no other layers than these.
+    fn keep_layers(&mut self, key: Key, kept: &[usize]) {
+        for (index, reader) in self.layers.iter_mut().enumerate() {
+            if !kept.contains(&index) {
+                Reader::leave(reader, key);
+            }
+        }
+    }
+
+    fn has_key_frame(&self, layer: usize) -> bool {
+        self.layers[layer].as_ref().is_some_and(|reader| !reader.cursor.gop_so_far().is_empty())
+    }
+
     fn is_unwatched(&self) -> bool {
         self.audio.is_none() && self.layers.iter().all(Option::is_none)
     }
@@ -198,7 +211,7 @@ impl Sessions {
                 let restarted = key.is_some_and(|key| self.restart_ice(key, credentials, etag));
                 let _ = done.send(restarted);
             }
-            Command::SelectLayer { resource, wish, done } => {
+            Command::SelectLayer { resource, choice, done } => {
                 let _ = done.send(match self.viewer(&resource) {
                     None => Err(LayerError::NoSession),
                     Some(key) => {
@@ -206,8 +219,8 @@ impl Sessions {
                         let layers = session.as_ref().map(|s| layer_infos(s)).unwrap_or_default();
                         let is_there = |rid: &String| layers.iter().any(|layer| layer.rid == *rid);
                         match session {
-                            Some(session) if wish.rid.as_ref().is_none_or(is_there) => {
-                                session.whep.set_wish(wish);
+                            Some(session) if choice.rid.as_ref().is_none_or(is_there) => {
+                                session.whep.set_wish(choice);
                                 self.choose_layer(now, key);
                                 Ok(())
                             }
@@ -361,11 +374,7 @@ impl Sessions {
         let layer = session.whep.choose_layer(now, &layers).unwrap_or(0);
         let track = session.feed.layers()[layer].clone();
         let watched = watch(&mut self.cameras, &session.names.camera, &session.feed);
-        for (index, reader) in watched.layers.iter_mut().enumerate() {
-            if index != layer {
-                Reader::leave(reader, key);
-            }
-        }
+        watched.keep_layers(key, &[layer]);
         Reader::join(&mut watched.layers[layer], &track, &self.wake, key);
         let gop = watched.layers[layer].as_ref().map(|r| r.cursor.gop_so_far()).unwrap_or_default();
         if gop.is_empty() {
@@ -387,7 +396,7 @@ impl Sessions {
         }
         if is_paused {
             if let Some(watched) = self.cameras.get_mut(&session.names.camera) {
-                watched.layers.iter_mut().for_each(|reader| Reader::leave(reader, key));
+                watched.keep_layers(key, &[]);
                 if watched.is_unwatched() {
                     self.cameras.remove(&session.names.camera);
                 }
@@ -409,20 +418,12 @@ impl Sessions {
         let Some(chosen) = chosen.filter(|_| !session.whep.is_paused()) else { return };
         let track = session.feed.layers()[chosen].clone();
         let watched = watch(&mut self.cameras, &session.names.camera, &session.feed);
-        for (index, reader) in watched.layers.iter_mut().enumerate() {
-            if index != chosen && index != sent {
-                Reader::leave(reader, key);
-            }
-        }
+        watched.keep_layers(key, &[chosen, sent]);
         let was_reading =
             watched.layers[chosen].as_ref().is_some_and(|reader| reader.viewers.contains(&key));
         Reader::join(&mut watched.layers[chosen], &track, &self.wake, key);
-        if !was_reading {
-            let has_key =
-                watched.layers[chosen].as_ref().is_some_and(|r| !r.cursor.gop_so_far().is_empty());
-            if !has_key {
-                track.request_key_frame();
-            }
+        if !was_reading && !watched.has_key_frame(chosen) {
+            track.request_key_frame();
         }
     }
 
@@ -447,8 +448,8 @@ impl Sessions {
         let mut events = Vec::new();
         for (camera, watched) in &mut self.cameras {
             if let Some(reader) = &mut watched.audio {
-                let codec = reader.cursor.track().format().map(|format| format.codec);
-                while let Some(unit) = next(&mut reader.cursor, |_| {}) {
+                while let Some(unit) = next(&mut reader.cursor, || {}) {
+                    let codec = reader.cursor.track().format().map(|format| format.codec);
                     for &key in &reader.viewers {
                         let Some(session) = self.viewers.get_mut(&key) else { continue };
                         if session.whep.audio_codec() != codec {
@@ -462,7 +463,6 @@ impl Sessions {
             for (layer, reader) in watched.layers.iter_mut().enumerate() {
                 let Some(reader) = reader else { continue };
                 let Reader { cursor, viewers } = reader;
-                let codec = cursor.track().format().map(|format| format.codec);
                 let on_lag = |sessions: &mut HashMap<Key, Viewer>| {
                     for key in viewers.iter() {
                         if let Some(session) = sessions.get_mut(key) {
@@ -471,7 +471,8 @@ impl Sessions {
                     }
                     warn!(camera.id = %camera, "sender fell behind camera {camera}; going on at its newest key frame");
                 };
-                while let Some(unit) = next(cursor, |()| on_lag(&mut self.viewers)) {
+                while let Some(unit) = next(cursor, || on_lag(&mut self.viewers)) {
+                    let codec = cursor.track().format().map(|format| format.codec);
                     for &key in viewers.iter() {
                         let Some(session) = self.viewers.get_mut(&key) else { continue };
                         if Some(session.whep.video_agreed().codec) != codec {
@@ -492,12 +493,8 @@ impl Sessions {
                     }
                 }
             }
-            for (key, to) in switched {
-                for (layer, reader) in watched.layers.iter_mut().enumerate() {
-                    if layer != to {
-                        Reader::leave(reader, key);
-                    }
-                }
+            for (key, layer) in switched {
+                watched.keep_layers(key, &[layer]);
             }
         }
         for (key, event) in events {
@@ -608,12 +605,12 @@ fn watch<'a>(
 }
 
 /// The next unit of a cursor, telling of a lag on the way.
-fn next(cursor: &mut Cursor, mut on_lag: impl FnMut(())) -> Option<Arc<AccessUnit>> {
+fn next(cursor: &mut Cursor, mut on_lag: impl FnMut()) -> Option<Arc<AccessUnit>> {
     loop {
         match cursor.try_next() {
             Read::Unit(unit) => return Some(unit),
             Read::Empty => return None,
-            Read::Lagged => on_lag(()),
+            Read::Lagged => on_lag(),
         }
     }
 }
