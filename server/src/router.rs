@@ -56,13 +56,14 @@ pub fn router(state: AppState) -> Router {
         .route("/api/offer/{camera}", post(api::offer::create))
         .route("/readyz", get(api::health::ready))
         .route("/logout", post(login::logout));
-    use api::session::{describe, method_not_allowed};
+    use api::session::{self, describe, method_not_allowed};
+    use app::ssr::{Operator, Viewer};
     // `OPTIONS` is answered before anything else, by `cors`.
     let signalling = Router::new()
         .route("/whep/{camera}", post(api::whep::create).get(describe))
         .route(
             "/whep/{camera}/{session}",
-            patch(api::whep::patch).delete(api::whep::delete).get(describe),
+            patch(session::patch::<Viewer>).delete(session::delete::<Viewer>).get(describe),
         )
         .route("/whep/{camera}/{session}/layer", post(api::whep::select_layer))
         .route("/whep/{camera}/{session}/pause", post(api::whep::pause))
@@ -75,7 +76,7 @@ pub fn router(state: AppState) -> Router {
         .route("/whip/{camera}", post(api::whip::create).get(describe))
         .route(
             "/whip/{camera}/{session}",
-            patch(api::whip::patch).delete(api::whip::delete).get(describe),
+            patch(session::patch::<Operator>).delete(session::delete::<Operator>).get(describe),
         )
         .method_not_allowed_fallback(method_not_allowed);
     let thumbnail = if state.auth.is_open() { Thumbnail } else { PrivateThumbnail };

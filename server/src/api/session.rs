@@ -5,7 +5,7 @@ use std::{net::IpAddr, time::Duration};
 
 use axum::{
     body::Bytes,
-    extract::{FromRequestParts, rejection::BytesRejection},
+    extract::{FromRequestParts, Path, State, rejection::BytesRejection},
     http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header, request::Parts},
     response::{IntoResponse, Response},
 };
@@ -20,7 +20,7 @@ use media::{
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
-use crate::{auth::SessionSigner, client_addr::ClientAddr, error::Problem};
+use crate::{auth::SessionSigner, client_addr::ClientAddr, error::Problem, events::EventStreams};
 
 const SDP: &str = "application/sdp";
 const SDP_FRAGMENT: &str = "application/trickle-ice-sdpfrag";
@@ -161,13 +161,16 @@ fn http_date(from_now: Duration) -> String {
 }
 
 /// `PATCH` on a session: more candidates (204), an ICE restart (200), or the answer to our offer (204).
-pub(crate) async fn patch(
-    rtc: &RtcHandle,
-    resource: &Resource,
-    headers: &HeaderMap,
+/// `R` is the role that it needs.
+pub(crate) async fn patch<R>(
+    _role: R,
+    State(rtc): State<RtcHandle>,
+    Path((camera, session)): Path<(String, String)>,
+    headers: HeaderMap,
     body: Result<Bytes, BytesRejection>,
 ) -> Result<Response, Problem> {
-    let content_type = content_type(headers);
+    let resource = &resource(&camera, session)?;
+    let content_type = content_type(&headers);
     let is_fragment = match content_type.as_deref() {
         Some(SDP_FRAGMENT) => true,
         Some(SDP) => false,
@@ -181,7 +184,7 @@ pub(crate) async fn patch(
         rtc.patch(resource, Patch::Answer(&body)).await.map_err(patch_problem)?;
         return Ok(StatusCode::NO_CONTENT.into_response());
     }
-    let tags = if_match(headers);
+    let tags = if_match(&headers);
     let mut patched = Err(PatchError::PreconditionFailed);
     for if_match in tags.as_deref().map_or(vec![None], |tags| tags.iter().map(Some).collect()) {
         let if_match = if_match.map(String::as_str);
@@ -201,6 +204,18 @@ pub(crate) async fn patch(
             Ok((headers, fragment).into_response())
         }
     }
+}
+
+/// `DELETE` on a session → 200; afterwards 404. `R` is the role that it needs.
+pub(crate) async fn delete<R>(
+    _role: R,
+    State(rtc): State<RtcHandle>,
+    State(streams): State<EventStreams>,
+    Path((camera, session)): Path<(String, String)>,
+) -> Result<StatusCode, Problem> {
+    let resource = resource(&camera, session)?;
+    streams.close_session(&resource);
+    if rtc.delete(&resource).await { Ok(StatusCode::OK) } else { Err(no_session()) }
 }
 
 /// Entity tags of `If-Match`, unquoted; `None` without the header. A weak one is a tag that matches

@@ -18,7 +18,7 @@ use super::{
     links,
     session::{self, Caller},
 };
-use crate::{HttpSettings, error::Problem, events::EventStreams};
+use crate::{HttpSettings, error::Problem};
 
 /// `POST /whep/{camera}` → 201, `Location` of the session; 406 with a counter-offer.
 pub(crate) async fn create(
@@ -41,29 +41,6 @@ pub(crate) async fn create(
         links.push(session::header(link)?);
     }
     session::created(created, &path, &query, links)
-}
-
-/// `PATCH /whep/{camera}/{session}`
-pub(crate) async fn patch(
-    _viewer: Viewer,
-    State(rtc): State<RtcHandle>,
-    Path((camera, session)): Path<(String, String)>,
-    headers: HeaderMap,
-    body: Result<Bytes, BytesRejection>,
-) -> Result<Response, Problem> {
-    session::patch(&rtc, &session::resource(&camera, session)?, &headers, body).await
-}
-
-/// `DELETE /whep/{camera}/{session}` → 200; afterwards 404.
-pub(crate) async fn delete(
-    _viewer: Viewer,
-    State(rtc): State<RtcHandle>,
-    State(streams): State<EventStreams>,
-    Path((camera, session)): Path<(String, String)>,
-) -> Result<StatusCode, Problem> {
-    let resource = session::resource(&camera, session)?;
-    streams.close_session(&resource);
-    if rtc.delete(&resource).await { Ok(StatusCode::OK) } else { Err(session::no_session()) }
 }
 
 /// Body of a layer request. What H.264 has no layers of (`spatialLayerId` and its like) is left alone.

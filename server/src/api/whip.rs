@@ -6,7 +6,7 @@ use app::ssr::Operator;
 use axum::{
     body::Bytes,
     extract::{Path, State, rejection::BytesRejection},
-    http::{HeaderMap, StatusCode},
+    http::HeaderMap,
     response::Response,
 };
 use media::egress::handle::RtcHandle;
@@ -31,25 +31,4 @@ pub(crate) async fn create(
     let path = session::path("whip", &session::of(camera, &created));
     let query = caller.query(&path);
     session::created(created, &path, &query, settings.ice_servers.iter().cloned())
-}
-
-/// `PATCH /whip/{camera}/{session}`
-pub(crate) async fn patch(
-    _operator: Operator,
-    State(rtc): State<RtcHandle>,
-    Path((camera, session)): Path<(String, String)>,
-    headers: HeaderMap,
-    body: Result<Bytes, BytesRejection>,
-) -> Result<Response, Problem> {
-    session::patch(&rtc, &session::resource(&camera, session)?, &headers, body).await
-}
-
-/// `DELETE /whip/{camera}/{session}` → 200; afterwards 404.
-pub(crate) async fn delete(
-    _operator: Operator,
-    State(rtc): State<RtcHandle>,
-    Path((camera, session)): Path<(String, String)>,
-) -> Result<StatusCode, Problem> {
-    let resource = session::resource(&camera, session)?;
-    if rtc.delete(&resource).await { Ok(StatusCode::OK) } else { Err(session::no_session()) }
 }
