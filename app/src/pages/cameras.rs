@@ -219,19 +219,7 @@ pub fn NewCameraPage() -> impl IntoView {
                                 >
                                     <FormNotice error />
                                     <CameraFields error />
-                                    <p class="form-actions">
-                                        <button
-                                            class="button primary"
-                                            type="submit"
-                                            disabled=move || add.pending().get()
-                                            data-testid="save-camera"
-                                        >
-                                            "Add the camera"
-                                        </button>
-                                        <a class="button" href="/live/cameras">
-                                            "Cancel"
-                                        </a>
-                                    </p>
+                                    <FormActions label="Add the camera" pending=add.pending() />
                                 </ActionForm>
                             }
                                 .into_any()
@@ -240,6 +228,31 @@ pub fn NewCameraPage() -> impl IntoView {
                     })
             }}
         </Suspense>
+    }
+}
+
+/// What ends a camera's form.
+#[component]
+fn FormActions(
+    label: &'static str,
+    /// Whether it is on its way already.
+    #[prop(into)]
+    pending: Signal<bool>,
+) -> impl IntoView {
+    view! {
+        <p class="form-actions">
+            <button
+                class="button primary"
+                type="submit"
+                disabled=move || pending.get()
+                data-testid="save-camera"
+            >
+                {label}
+            </button>
+            <a class="button" href="/live/cameras">
+                "Cancel"
+            </a>
+        </p>
     }
 }
 
@@ -304,19 +317,7 @@ fn EditCamera(camera: CameraDetails) -> impl IntoView {
                 <ActionForm action=save attr:class="form" attr:data-testid="camera-form">
                     <FormNotice error />
                     <CameraFields error camera />
-                    <p class="form-actions">
-                        <button
-                            class="button primary"
-                            type="submit"
-                            disabled=move || save.pending().get()
-                            data-testid="save-camera"
-                        >
-                            "Save"
-                        </button>
-                        <a class="button" href="/live/cameras">
-                            "Cancel"
-                        </a>
-                    </p>
+                    <FormActions label="Save" pending=save.pending() />
                 </ActionForm>
                 <details class="form danger" data-testid="remove-details">
                     <summary data-testid="remove-camera">"Remove this camera"</summary>
