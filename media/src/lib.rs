@@ -1,9 +1,9 @@
 //! Camera bytes in, viewer bytes out.
 //!
-//! Must not: speak HTTP, touch a database, know Leptos.
+//! Must not: serve HTTP, touch a database, know Leptos.
 //!
 //! ```text
-//! camera ─► ingest ─► hub (ring of access units per camera) ─cursor─► egress::rtc ─► browser
+//! camera ─► ingest ─► hub (a ring of access units per layer) ─cursor─► egress::rtc ─► browser
 //! ```
 
 pub mod camera;

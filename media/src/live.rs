@@ -1,4 +1,4 @@
-//! The live plane as one thing to start and stop. Must not: read configuration files or speak HTTP.
+//! The live plane as one thing to start and stop. Must not: read configuration files or serve HTTP.
 
 use std::{
     collections::BTreeMap,
