@@ -2,8 +2,8 @@
 //
 //   node browser.mjs first-frame|glass-to-glass <runs> <file.json> NAME=WHEP_URL…
 //
-// Prints a Markdown table and writes every run into the file. `cargo xtask bench live --browser` starts
-// the servers and the camera.
+// Prints a Markdown table and writes every run into the file, with ratios and bars. `cargo xtask bench
+// live --browser` starts the servers and the camera.
 //
 // first-frame: from the offer to the first frame shown, at a random moment of the camera's GOP, and
 // freezes in the 5 s after. glass-to-glass: the camera's picture tells when it was taken (`TimeCode` in
@@ -31,29 +31,35 @@ if (!["first-frame", "glass-to-glass"].includes(what) || !(runs > 0) || servers.
 
 /** The least a player can be; runs in the page. */
 async function watch({ whep, watchMs, settleMs }) {
-  const CODE = { blocks: 52, blockPx: 16, bits: 48 };
+  // Layout: media/src/sansio/time_code.rs.
+  const CODE = { blocks: 64, heightPart: 16, start: [1, 0, 1, 0, 1, 0, 1, 0] };
   const video = Object.assign(document.createElement("video"), {
     muted: true,
     autoplay: true,
     playsInline: true,
   });
   document.body.replaceChildren(video);
-  const canvas = new OffscreenCanvas(CODE.blocks * CODE.blockPx, 1);
+  const canvas = new OffscreenCanvas(CODE.blocks, 1);
   const pixels = canvas.getContext("2d", { willReadFrequently: true });
+  // The middle of each block, and nothing of its neighbours.
+  pixels.imageSmoothingEnabled = false;
 
   /** Milliseconds since 1970 that the picture tells, or null when it tells none. */
   function timeInPicture() {
-    const { width } = canvas;
-    pixels.drawImage(video, 0, CODE.blockPx, width, 1, 0, 0, width, 1);
-    const { data } = pixels.getImageData(0, 0, width, 1);
-    const lit = Array.from({ length: CODE.blocks }, (_, block) => {
-      const at = (block * CODE.blockPx + CODE.blockPx / 2) * 4;
-      return data[at] + data[at + 1] + data[at + 2] > 384;
+    const middle = video.videoHeight / CODE.heightPart / 2;
+    pixels.drawImage(video, 0, middle, video.videoWidth, 1, 0, 0, CODE.blocks, 1);
+    const { data } = pixels.getImageData(0, 0, CODE.blocks, 1);
+    const bits = Array.from({ length: CODE.blocks }, (_, block) => {
+      const [red, green, blue] = data.subarray(block * 4);
+      return red + green + blue > 384 ? 1 : 0;
     });
-    const bits = lit.slice(2, 2 + CODE.bits);
-    const odd = bits.filter(Boolean).length % 2 === 1;
-    if (!lit[0] || lit[1] || !lit[CODE.blocks - 1] || lit[CODE.blocks - 2] !== odd) return null;
-    return bits.reduce((value, bit) => value * 2 + Number(bit), 0);
+    if (CODE.start.some((bit, at) => bits[at] !== bit)) return null;
+    const bytes = Array.from({ length: 7 }, (_, at) =>
+      bits.slice(8 * at + 8, 8 * at + 16).reduce((value, bit) => value * 2 + bit, 0),
+    );
+    const checksum = bytes.pop();
+    if (bytes.reduce((sum, byte) => sum + byte, 0) % 256 !== checksum) return null;
+    return bytes.reduce((value, byte) => value * 256 + byte, 0);
   }
 
   const peer = new RTCPeerConnection();
@@ -174,7 +180,6 @@ try {
 } finally {
   await browser.close();
 }
-writeFileSync(file, JSON.stringify(found, null, 1));
 
 /** Every server with the runs that came to an end, and how many there were. */
 const ended = Object.entries(found).map(([name, outcomes]) => {
@@ -183,33 +188,71 @@ const ended = Object.entries(found).map(([name, outcomes]) => {
   return [name, good, failed > 0 ? `${outcomes.length} (${failed} failed)` : `${outcomes.length}`];
 });
 
+const PEER = "go2rtc";
+const firstFrames = (outcomes) => outcomes.map((outcome) => outcome.firstFrameMs);
+const latencies = (outcomes) => outcomes.flatMap((outcome) => outcome.latencies);
+const freezes = (outcomes) => sum(outcomes.map((outcome) => outcome.freezes));
+
+/** What was hoped for of a server beside the other, and whether it came so. */
+function barsOf(server, outcomes) {
+  const [, theirs] = ended.find(([name]) => name === PEER) ?? [];
+  if (server === PEER || outcomes.length === 0) return [];
+  const figures = what === "first-frame" ? firstFrames : latencies;
+  const p95 = percentile(figures(outcomes), 95);
+  const bars = [];
+  const bar = (name, value, atMost) =>
+    bars.push({ server, what: name, found: value, at_most: atMost, is_met: value <= atMost });
+  if (theirs?.length > 0) {
+    bar(`p95 of ${PEER}'s`, p95 / percentile(figures(theirs), 95), 1);
+  }
+  if (what === "first-frame") {
+    bar("p95 ms", p95, 300);
+    bar("freezes", freezes(outcomes), 0);
+    bar("failed runs", found[server].length - outcomes.length, 0);
+  }
+  return bars;
+}
+
+const bars = ended.flatMap(([name, outcomes]) => barsOf(name, outcomes));
+writeFileSync(file, JSON.stringify({ runs: found, bars }, null, 1));
+
+const short = (value) => String(Math.round(value * 100) / 100);
+const barsTold = (server) =>
+  bars
+    .filter((bar) => bar.server === server)
+    .map(
+      ({ what: name, found: value, at_most, is_met }) =>
+        `${name} ${short(value)} ≤ ${at_most}, ${is_met ? "met" : "**missed**"}`,
+    )
+    .join("; ");
+
 if (what === "first-frame") {
   console.log(
-    "| server | runs | first frame ms p50 / p95 / max | runs with a freeze in 5 s | freezes | SRTP |\n" +
-      "|---|---|---|---|---|---|",
+    "| server | runs | first frame ms p50 / p95 / max | runs with a freeze in 5 s | freezes | SRTP | bar |\n" +
+      "|---|---|---|---|---|---|---|",
   );
   for (const [name, outcomes, count] of ended) {
-    const times = outcomes.map((outcome) => outcome.firstFrameMs);
-    const freezes = outcomes.map((outcome) => outcome.freezes);
+    const times = firstFrames(outcomes);
+    const frozen = outcomes.filter((outcome) => outcome.freezes > 0);
     console.log(
       `| ${name} | ${count} | ${ms(percentile(times, 50))} / ${ms(percentile(times, 95))} ` +
-        `/ ${ms(Math.max(...times))} | ${freezes.filter(Boolean).length} | ${sum(freezes)} ` +
-        `| ${outcomes[0]?.srtpCipher} |`,
+        `/ ${ms(Math.max(...times))} | ${frozen.length} | ${freezes(outcomes)} ` +
+        `| ${outcomes[0]?.srtpCipher} | ${barsTold(name)} |`,
     );
   }
 } else {
   console.log(
     "| server | runs | frames | glass to glass ms p50 / p95 | of it Chromium's jitter buffer ms | freezes " +
-      "| code unreadable |\n|---|---|---|---|---|---|---|",
+      "| code unreadable | bar |\n|---|---|---|---|---|---|---|---|",
   );
   for (const [name, outcomes, count] of ended) {
-    const all = outcomes.flatMap((outcome) => outcome.latencies);
+    const all = latencies(outcomes);
     const buffer = outcomes.map((outcome) => outcome.jitterBufferMs);
     console.log(
       `| ${name} | ${count} | ${all.length} | ${ms(percentile(all, 50))} / ` +
         `${ms(percentile(all, 95))} | ${ms(percentile(buffer, 50))} ` +
-        `| ${sum(outcomes.map((outcome) => outcome.freezes))} ` +
-        `| ${sum(outcomes.map((outcome) => outcome.unread))} |`,
+        `| ${freezes(outcomes)} | ${sum(outcomes.map((outcome) => outcome.unread))} ` +
+        `| ${barsTold(name)} |`,
     );
   }
 }

@@ -126,21 +126,25 @@ def print_events(_server, client):
 class TimeCode:
     """A live picture whose top edge tells in milliseconds since 1970 when it was taken.
 
-    52 blocks of 16 x 32 pixels from the left: white, black, 48 bits (most significant first, white
-    is 1), even parity, white. Stamped just before the encoder, so that its delay is part of what is
-    measured, of one server's viewers as of another's.
+    The layout is that of Damwall's own test picture, see media/src/sansio/time_code.rs. Stamped just
+    before the encoder, so that its delay is part of what is measured, of one server's viewers as of
+    another's.
     """
 
-    BLOCK, HEIGHT, BITS = 16, 32, 48
-    WHITE, BLACK, NEUTRAL = b"\xeb" * BLOCK, b"\x10" * BLOCK, 0x80
+    BLOCKS, HEIGHT_PART, START = 64, 16, 0b10101010
+    WHITE, BLACK, NEUTRAL = b"\xeb", b"\x10", 0x80
     # Frames of moving picture below the code, drawn once and repeated: drawing costs no time later.
     DRAWN = 60
 
     def __init__(self, args):
         self.width, self.height, self.fps = args.width, args.height, args.fps
-        least = (self.BITS + 4) * self.BLOCK
+        least = self.BLOCKS * 8
         if self.width < least or self.width % 2 or self.height % 2:
             sys.exit(f"--timecode needs an even size, {least} pixels wide at least")
+        # Even, since a row of colour lies under two of luma.
+        self.code_height = self.height // self.HEIGHT_PART // 2 * 2
+        edges = [block * self.width // self.BLOCKS for block in range(self.BLOCKS + 1)]
+        self.block_widths = [right - left for left, right in zip(edges, edges[1:])]
         self.launch = (
             "( appsrc name=units is-live=true do-timestamp=true format=time"
             f" caps=video/x-raw,format=I420,width={self.width},height={self.height},"
@@ -164,18 +168,22 @@ class TimeCode:
     def without_top(self, frame):
         """The frame without the luma rows of the code, and without colour under them."""
         luma, quarter = self.width * self.height, self.width * self.height // 4
-        chroma_rows = self.width // 2 * (self.HEIGHT // 2)
-        below = bytearray(frame[self.width * self.HEIGHT :])
+        chroma_rows = self.width // 2 * (self.code_height // 2)
+        below = bytearray(frame[self.width * self.code_height :])
         for plane in (0, quarter):
-            at = luma - self.width * self.HEIGHT + plane
+            at = luma - self.width * self.code_height + plane
             below[at : at + chroma_rows] = bytes([self.NEUTRAL]) * chroma_rows
         return bytes(below)
 
     def top(self, millis):
-        bits = f"{millis:0{self.BITS}b}"
-        row = f"10{bits}{bits.count('1') % 2}1"
-        blocks = b"".join(self.WHITE if bit == "1" else self.BLACK for bit in row)
-        return blocks.ljust(self.width, self.BLACK[:1]) * self.HEIGHT
+        taken = millis.to_bytes(6, "big")
+        code = bytes([self.START]) + taken + bytes([sum(taken) % 256])
+        bits = f"{int.from_bytes(code, 'big'):0{self.BLOCKS}b}"
+        row = b"".join(
+            (self.WHITE if bit == "1" else self.BLACK) * width
+            for bit, width in zip(bits, self.block_widths)
+        )
+        return row * self.code_height
 
     def prepare(self, _factory, media):
         source = media.get_element().get_by_name("units")

@@ -29,6 +29,15 @@ if (cameras.length > 0) {
   pages.publish = `/live/publish/${cameras[0].id}`;
 }
 if (first("video")) pages.video = `/assets/${first("video")}`;
+if (first("audio")) pages.audio = `/assets/${first("audio")}`;
+Object.assign(pages, {
+  filters: "/assets?kind=image&kind=video&sort=name",
+  ticked: "/assets?notice=changed.3",
+  "no-match": "/assets?q=nothing+of+this+name",
+  failed: "/assets?failed=1",
+  trash: "/assets/trash",
+  collections: "/assets/collections",
+});
 
 /** What a page must show before its picture is worth taking. */
 async function settle(page, name) {
@@ -45,6 +54,12 @@ async function settle(page, name) {
     await page.getByTestId("open-camera").click();
     await page.waitForTimeout(1_000);
   }
+  if (name === "filters") await page.locator(".filters > summary").click();
+  if (name === "ticked") {
+    await page.getByTestId("tick").nth(0).click();
+    await page.getByTestId("tick").nth(1).click({ modifiers: ["Shift"] });
+  }
+  if (name === "image") await page.locator(".asset-section > summary").first().click();
   if (name === "video") {
     const ready = () => (document.querySelector("video")?.readyState ?? 0) >= 2;
     await page.waitForFunction(ready, null, { timeout: 10_000 }).catch(() => console.log("  no film"));

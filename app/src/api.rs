@@ -2,19 +2,37 @@
 //!
 //! Server functions are public endpoints: each authorises and validates for itself.
 
+mod assets;
 mod cameras;
+mod changes;
 mod error;
+mod notice;
+mod outcome;
 mod response;
 
-use domain::{Asset, CameraStatus, Page, Role};
+use std::fmt;
+
+use domain::{CameraStatus, Role};
 use leptos::{prelude::*, server_fn::codec::GetUrl};
 use serde::{Deserialize, Serialize};
 
+pub use assets::{
+    AssetDetail, Card, Collections, Derived, Library, Listing, find_asset, list_assets,
+    list_collections, read_derived, read_library,
+};
 pub use cameras::{
     AddCamera, CameraField, FormError, ProbeCamera, RemoveCamera, SaveCamera, check_admin,
     list_camera_details, read_camera,
 };
+pub use changes::{
+    AddCollection, ChangeAssets, ChangeCollection, DeleteFilter, EmptyTrash, PurgeAsset, RetryJobs,
+    SaveAsset, SaveFilter, UndoTrash,
+};
 pub use error::PageError;
+#[cfg(test)]
+pub use notice::NoticeKind;
+pub use notice::{Notice, take_notice};
+pub use outcome::{Outcome, read};
 pub use response::{
     allow_camera_and_microphone, set_content_security_policy, set_found, set_not_found,
 };
@@ -36,26 +54,32 @@ pub async fn read_session() -> Result<Session, PageError> {
     Ok(Session { token_login: access.token_login, role: access.role })
 }
 
-/// One page of assets, newest first. `limit` and `after` are as they stand in the page's address.
-#[server(prefix = "/fn", endpoint = "assets", input = GetUrl)]
-pub async fn list_assets(
-    limit: Option<String>,
-    after: Option<String>,
-) -> Result<Page<Asset>, PageError> {
-    response::viewer().await?;
-    let request = response::or_status(error::parse_page_request(limit, after))?;
-    let page =
-        response::backend()?.catalog.list_assets(request.limit, request.after.as_ref()).await;
-    response::or_unavailable(page)
+/// A STUN or TURN server, as `RTCConfiguration.iceServers` has it.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct IceServer {
+    /// `stun:host[:port]`, `turn:…` or `turns:…`.
+    pub urls: String,
+    /// TURN: user name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub username: Option<String>,
+    /// TURN: password.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub credential: Option<String>,
 }
 
-/// One asset.
-#[server(prefix = "/fn", endpoint = "asset", input = GetUrl)]
-pub async fn find_asset(id: String) -> Result<Asset, PageError> {
+impl fmt::Debug for IceServer {
+    /// Shows no credentials.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("IceServer").field("urls", &self.urls).finish_non_exhaustive()
+    }
+}
+
+/// The servers that help players and publishers to connect. Players need them before they offer: the
+/// `Link` headers of WHEP come with the answer.
+#[server(prefix = "/fn", endpoint = "ice-servers", input = GetUrl)]
+pub async fn list_ice_servers() -> Result<Vec<IceServer>, PageError> {
     response::viewer().await?;
-    let id = response::or_status(id.parse().map_err(|_| PageError::NotFound))?;
-    let asset = response::or_unavailable(response::backend()?.catalog.asset(&id).await)?;
-    response::or_status(asset.ok_or(PageError::NotFound))
+    Ok(response::backend()?.ice_servers.to_vec())
 }
 
 /// Every camera and its state.

@@ -11,10 +11,7 @@ use leptos_router::{
 use crate::{
     api,
     components::Header,
-    pages::{
-        AssetPage, AssetsPage, CamerasPage, EditCameraPage, LivePage, NewCameraPage, NotFoundPage,
-        PublishPage,
-    },
+    pages::{LibraryPage, ManagePage, NotFoundPage, Page},
 };
 
 /// The whole HTML document, as the server sends it. Sets the `Content-Security-Policy` header.
@@ -64,13 +61,25 @@ pub fn App() -> impl IntoView {
             <main id="main" class="main" tabindex="-1">
                 <FlatRoutes fallback=NotFoundPage>
                     <Route path=path!("/") view=Home ssr=SsrMode::Async />
-                    <Route path=path!("/assets") view=AssetsPage ssr=SsrMode::Async />
-                    <Route path=path!("/assets/:id") view=AssetPage ssr=SsrMode::Async />
-                    <Route path=path!("/live") view=LivePage ssr=SsrMode::Async />
-                    <Route path=path!("/live/cameras") view=CamerasPage ssr=SsrMode::Async />
-                    <Route path=path!("/live/cameras/new") view=NewCameraPage ssr=SsrMode::Async />
-                    <Route path=path!("/live/cameras/:id") view=EditCameraPage ssr=SsrMode::Async />
-                    <Route path=path!("/live/publish/:camera") view=PublishPage ssr=SsrMode::Async />
+                    <Route path=path!("/assets") view=Page::Library(LibraryPage::Assets) ssr=SsrMode::Async />
+                    <Route path=path!("/assets/upload") view=Page::Manage(ManagePage::Upload) ssr=SsrMode::Async />
+                    <Route path=path!("/assets/trash") view=Page::Library(LibraryPage::Assets) ssr=SsrMode::Async />
+                    <Route
+                        path=path!("/assets/collections")
+                        view=Page::Library(LibraryPage::Collections)
+                        ssr=SsrMode::Async
+                    />
+                    <Route
+                        path=path!("/assets/collections/:id")
+                        view=Page::Library(LibraryPage::Assets)
+                        ssr=SsrMode::Async
+                    />
+                    <Route path=path!("/assets/:id") view=Page::Asset ssr=SsrMode::Async />
+                    <Route path=path!("/live") view=Page::Live ssr=SsrMode::Async />
+                    <Route path=path!("/live/cameras") view=Page::Manage(ManagePage::Cameras) ssr=SsrMode::Async />
+                    <Route path=path!("/live/cameras/new") view=Page::Manage(ManagePage::NewCamera) ssr=SsrMode::Async />
+                    <Route path=path!("/live/cameras/:id") view=Page::Manage(ManagePage::EditCamera) ssr=SsrMode::Async />
+                    <Route path=path!("/live/publish/:camera") view=Page::Manage(ManagePage::Publish) ssr=SsrMode::Async />
                 </FlatRoutes>
             </main>
         </Router>

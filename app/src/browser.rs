@@ -5,14 +5,14 @@
 #[cfg(feature = "hydrate")]
 mod hydrate;
 #[cfg(feature = "hydrate")]
-pub use hydrate::{Publisher, Wall, go_back};
+pub use hydrate::{JobEvents, MediaPlayer, Publisher, Selection, Uploader, Wall, go_back};
 
 #[cfg(not(feature = "hydrate"))]
 mod stub;
 #[cfg(not(feature = "hydrate"))]
-pub use stub::{Publisher, Wall, go_back};
+pub use stub::{JobEvents, MediaPlayer, Publisher, Selection, Uploader, Wall, go_back};
 
-use domain::CameraId;
+use domain::{AssetId, CameraId};
 use leptos::{
     html,
     prelude::{NodeRef, RwSignal},
@@ -86,4 +86,55 @@ pub struct Devices {
     pub cameras: Vec<Device>,
     /// Microphones.
     pub microphones: Vec<Device>,
+}
+
+/// A file of the upload page.
+#[derive(Clone, Debug)]
+pub struct Row {
+    /// Names it on this page.
+    pub key: u32,
+    /// File name.
+    pub name: String,
+    /// Folder it goes to.
+    pub folder: String,
+    /// Length in bytes.
+    pub size_bytes: String,
+    /// How far it is.
+    pub seen: RwSignal<Seen>,
+}
+
+/// How far a file is, as the page shows it.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Seen {
+    /// One word.
+    pub state: &'static str,
+    /// A sentence.
+    pub text: String,
+    /// Bytes read or sent.
+    pub done_bytes: f64,
+    /// What has become of it.
+    pub asset: Option<AssetId>,
+}
+
+impl Row {
+    /// A file that nothing was done for yet.
+    #[cfg_attr(
+        not(any(feature = "hydrate", test)),
+        expect(dead_code, reason = "no files are chosen on a server")
+    )]
+    pub fn new(name: String, folder: String, size_bytes: u64) -> Self {
+        let seen = RwSignal::new(Seen { state: "waiting", ..Seen::default() });
+        Self { key: 0, name, folder, size_bytes: size_bytes.to_string(), seen }
+    }
+}
+
+/// What an asset's player plays and shows.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct PlayerParts {
+    /// Addresses that lead to signed links, the best first; the first is in the page already.
+    pub sources: Vec<String>,
+    /// The storyboard's picture and its WebVTT.
+    pub storyboard: Option<(String, String)>,
+    /// The waveform.
+    pub waveform: Option<String>,
 }

@@ -1,16 +1,22 @@
-//! One module per page.
+//! One module per page, and the parts that their code is loaded in.
 
 mod asset;
 mod assets;
 mod cameras;
+mod collections;
 mod live;
 mod not_found;
+mod part;
 mod publish;
 mod refresh;
+mod upload;
 
-pub use asset::AssetPage;
-pub use assets::AssetsPage;
-pub use cameras::{CamerasPage, EditCameraPage, NewCameraPage};
-pub use live::LivePage;
+use asset::AssetPage;
+use assets::AssetsPage;
+use cameras::{CamerasPage, EditCameraPage, NewCameraPage};
+use collections::CollectionsPage;
+use live::LivePage;
 pub use not_found::NotFoundPage;
-pub use publish::PublishPage;
+pub use part::{LibraryPage, ManagePage, Page, load_part_of};
+use publish::PublishPage;
+use upload::UploadPage;

@@ -3,25 +3,40 @@
 //! Must not: decide who a request is from (the server's `auth` does, and puts an [`Access`] into
 //! the request's extensions).
 
-use std::{fmt, pin::Pin, sync::Arc};
+use std::{
+    collections::HashSet,
+    convert::Infallible,
+    fmt,
+    pin::Pin,
+    sync::{Arc, Mutex, PoisonError},
+};
 
 use axum::extract::FromRequestParts;
+use catalog::Tag;
 use domain::{CameraDefinition, CameraDetails, CameraId, CameraProbe, CameraStatus, Role};
 use http::{StatusCode, request::Parts};
 use tokio::sync::watch;
+
+pub use crate::api::IceServer;
 
 /// What pages and server functions read from. Provided to Leptos as a context by the server.
 #[derive(Clone, Debug)]
 pub struct Backend {
     /// Assets.
     pub catalog: catalog::Catalog,
+    /// Their originals, to remove those of emptied trash.
+    pub store: catalog::BlobStore,
     /// Every camera and its state, kept current by the live plane.
     pub cameras: watch::Receiver<Arc<[CameraStatus]>>,
     /// What cameras are configured to be, and how to change that.
     pub camera_admin: Arc<dyn CameraAdmin>,
+    /// STUN and TURN servers, credentials and all: for viewers.
+    pub ice_servers: Arc<[IceServer]>,
     /// Origin other than this server's that originals come from, `https://s3.example:9000`: pages
     /// allow pictures and players to load from it.
     pub media_origin: Option<String>,
+    /// Whether pages tell where a picture was taken.
+    pub show_location: bool,
 }
 
 /// Looks at and changes what cameras are configured to be. Callers check for [`Admin`] first.
@@ -75,6 +90,34 @@ pub struct Access {
     pub role: Role,
     /// Whether the caller came in with a token, and so can log out.
     pub token_login: bool,
+}
+
+/// What an answer was made from, noted while it is made: the page cache puts one into the request, and
+/// makes the answer anew when something of these tags changes. An answer with no tags is not kept.
+///
+/// Note a list's tag before it is read, so that a change in between is not missed.
+#[derive(Clone, Debug, Default)]
+pub struct MadeFrom(Arc<Mutex<HashSet<Tag>>>);
+
+impl MadeFrom {
+    /// Notes that the answer depends on this.
+    pub fn note(&self, tag: Tag) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(tag);
+    }
+
+    /// Everything noted so far.
+    pub fn tags(&self) -> Vec<Tag> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).iter().cloned().collect()
+    }
+}
+
+/// Where nothing is kept, notes lead nowhere.
+impl<S: Send + Sync> FromRequestParts<S> for MadeFrom {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Self::Rejection> {
+        Ok(parts.extensions.get::<Self>().cloned().unwrap_or_default())
+    }
 }
 
 /// Why a request was turned away.
@@ -150,7 +193,7 @@ pub fn content_security_policy(nonce: &str, media_origin: Option<&str>) -> Strin
          style-src 'self' 'nonce-{nonce}'; \
          img-src 'self' data:{origin}; \
          media-src 'self' blob:{origin}; \
-         connect-src 'self'; \
+         connect-src 'self'{origin}; \
          font-src 'self'; \
          manifest-src 'self'; \
          form-action 'self'; \
@@ -164,7 +207,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn policy_allows_the_media_origin_for_pictures_and_players_only() {
+    fn policy_allows_the_media_origin_for_pictures_players_and_uploads_only() {
         let policy = content_security_policy("abc", Some("https://s3.example:9000"));
         let naming: Vec<&str> =
             policy.split("; ").filter(|directive| directive.contains("s3.example")).collect();
@@ -172,7 +215,8 @@ mod tests {
             naming,
             [
                 "img-src 'self' data: https://s3.example:9000",
-                "media-src 'self' blob: https://s3.example:9000"
+                "media-src 'self' blob: https://s3.example:9000",
+                "connect-src 'self' https://s3.example:9000"
             ]
         );
         assert!(policy.contains("script-src 'self' 'nonce-abc' 'wasm-unsafe-eval'"));

@@ -1,5 +1,5 @@
-//! What live tiles and the page that publishes decide, as plain data. Must not: touch the browser, read
-//! a clock, or know Leptos.
+//! What live tiles, pages that publish and upload, and players of assets decide, as plain data.
+//! Must not: touch the browser, read a clock, or know Leptos.
 
 pub mod asking;
 pub mod focus;
@@ -9,4 +9,7 @@ pub mod player;
 pub mod publish;
 pub mod receiver;
 pub mod sdp;
+pub mod sources;
+pub mod storyboard;
 pub mod tile;
+pub mod upload;

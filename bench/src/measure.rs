@@ -28,21 +28,28 @@ const PAUSE: Duration = Duration::from_secs(3);
 const LADDER_PAUSE: Duration = Duration::from_secs(15);
 const CYCLES_AT_ONCE: usize = 8;
 
+/// Where to measure.
+#[derive(Debug, Clone, Args)]
+pub struct Target {
+    /// WHEP endpoint of the camera.
+    #[arg(long)]
+    pub whep: Url,
+    /// Process whose time and memory are read.
+    #[arg(long)]
+    pub pid: u32,
+    /// RTSP URL of the same camera, for the reference reader.
+    #[arg(long)]
+    pub camera: Url,
+}
+
 /// What to measure of one server.
 #[derive(Debug, Args)]
 pub struct Plan {
     /// Name in the table.
     #[arg(long)]
     name: String,
-    /// WHEP endpoint of the camera.
-    #[arg(long)]
-    whep: Url,
-    /// Process whose time and memory are read.
-    #[arg(long)]
-    pid: u32,
-    /// RTSP URL of the same camera, for the reference reader.
-    #[arg(long)]
-    camera: Url,
+    #[command(flatten)]
+    target: Target,
     /// Numbers of viewers, one stage each.
     #[arg(long, value_delimiter = ',')]
     viewers: Vec<u32>,
@@ -63,13 +70,29 @@ pub struct Plan {
     cycles: u64,
 }
 
+impl Plan {
+    /// For a single [`stage`] of so many seconds.
+    pub fn of_round(target: Target, secs: u64) -> Self {
+        Self {
+            name: "soak".to_owned(),
+            target,
+            viewers: Vec::new(),
+            secs,
+            warmup_secs: 2,
+            pace_ms: 20,
+            ladder: Vec::new(),
+            cycles: 0,
+        }
+    }
+}
+
 /// Measures all of it.
 ///
 /// # Errors
 /// When the server or the camera is not there; viewers that fail are counted instead.
 pub async fn measure(plan: &Plan) -> Result<Server> {
-    let reference = Reference::start(plan.camera.clone())?;
-    let shared = Shared::new(plan.whep.clone())?;
+    let reference = Reference::start(plan.target.camera.clone())?;
+    let shared = Shared::new(plan.target.whep.clone())?;
     wait_until_live(&shared).await?;
     say(&plan.name, "the camera is live");
     sleep(PAUSE).await;
@@ -107,11 +130,16 @@ pub async fn measure(plan: &Plan) -> Result<Server> {
     })
 }
 
-fn say(server: &str, text: &str) {
+/// One line of progress.
+pub fn say(server: &str, text: &str) {
     eprintln!("    {server}: {text}");
 }
 
-async fn wait_until_live(shared: &Rc<Shared>) -> Result<()> {
+/// Waits until the server shows the camera.
+///
+/// # Errors
+/// When it does not in time.
+pub async fn wait_until_live(shared: &Rc<Shared>) -> Result<()> {
     let began = Instant::now();
     loop {
         let group = Group::connect(shared, 1, Duration::ZERO).await;
@@ -127,7 +155,7 @@ async fn wait_until_live(shared: &Rc<Shared>) -> Result<()> {
 }
 
 /// Viewers that came together.
-struct Group {
+pub struct Group {
     tasks: JoinSet<Result<Viewed>>,
     stop: CancellationToken,
     failed: Vec<Result<Viewed>>,
@@ -135,7 +163,7 @@ struct Group {
 
 impl Group {
     /// Starts viewers at a pace and waits until each of them has media or has failed.
-    async fn connect(shared: &Rc<Shared>, count: u32, pace: Duration) -> Self {
+    pub async fn connect(shared: &Rc<Shared>, count: u32, pace: Duration) -> Self {
         let (watching, mut started) = mpsc::unbounded_channel();
         let mut group =
             Self { tasks: JoinSet::new(), stop: CancellationToken::new(), failed: Vec::new() };
@@ -163,7 +191,7 @@ impl Group {
     }
 
     /// Stops all; gives what became of each.
-    async fn leave(mut self) -> Vec<Result<Viewed>> {
+    pub async fn leave(mut self) -> Vec<Result<Viewed>> {
         self.stop.cancel();
         while let Some(ended) = self.tasks.join_next().await {
             self.failed.push(flat(ended));
@@ -195,15 +223,22 @@ async fn window(pid: u32, secs: u64) -> Result<Window> {
 }
 
 async fn idle(plan: &Plan) -> Result<Idle> {
-    let window = window(plan.pid, plan.secs.min(10)).await?;
-    Ok(Idle { cpu_percent: window.server_ms / window.secs / 10.0, rss_mb: rss_mb(plan.pid)? })
+    let window = window(plan.target.pid, plan.secs.min(10)).await?;
+    Ok(Idle {
+        cpu_percent: window.server_ms / window.secs / 10.0,
+        rss_mb: rss_mb(plan.target.pid)?,
+    })
 }
 
 fn rss_mb(pid: u32) -> Result<f64> {
     Ok(rss_bytes(pid)? as f64 / 1e6)
 }
 
-async fn stage(
+/// Measures with so many viewers.
+///
+/// # Errors
+/// When none of them gets media, or the server has ended.
+pub async fn stage(
     plan: &Plan,
     shared: &Rc<Shared>,
     reference: &Reference,
@@ -213,8 +248,8 @@ async fn stage(
     sleep(Duration::from_secs(plan.warmup_secs)).await;
     let began_ns = now_ns();
     shared.recording.set(true);
-    let window = window(plan.pid, plan.secs).await?;
-    let rss_mb = rss_mb(plan.pid)?;
+    let window = window(plan.target.pid, plan.secs).await?;
+    let rss_mb = rss_mb(plan.target.pid)?;
     shared.recording.set(false);
     // Frames of the camera that viewers got a little later.
     let origin = reference.since(began_ns.saturating_sub(MAX_DELAY_NS));
@@ -276,7 +311,7 @@ async fn stage(
 async fn ladder_step(plan: &Plan, shared: &Rc<Shared>, viewers: u32) -> Result<Step> {
     let group = Group::connect(shared, viewers, Duration::from_millis(plan.pace_ms)).await;
     sleep(LADDER_PAUSE).await;
-    let rss_mb = rss_mb(plan.pid)?;
+    let rss_mb = rss_mb(plan.target.pid)?;
     let failed = group.leave().await.iter().filter(|outcome| outcome.is_err()).count() as u32;
     sleep(PAUSE).await;
     Ok(Step { viewers, failed, rss_mb })
@@ -284,13 +319,46 @@ async fn ladder_step(plan: &Plan, shared: &Rc<Shared>, viewers: u32) -> Result<S
 
 async fn cycle(plan: &Plan, shared: &Rc<Shared>) -> Result<Cycles> {
     let every = plan.cycles.div_ceil(20);
-    let (mut done, mut failed) = (0, 0);
-    let mut points = vec![(0, rss_mb(plan.pid)?)];
-    let mut tasks = JoinSet::new();
+    let mut points = vec![(0, rss_mb(plan.target.pid)?)];
     let began = Instant::now();
-    let mut started = 0;
-    while done < plan.cycles {
-        while started < plan.cycles && tasks.len() < CYCLES_AT_ONCE {
+    let failed = come_and_go_many(shared, plan.cycles, |done| {
+        if done.is_multiple_of(every) {
+            let point = (done, rss_mb(plan.target.pid)?);
+            say(&plan.name, &format!("after {} connections {:.1} MB", point.0, point.1));
+            points.push(point);
+        }
+        Ok(())
+    })
+    .await?;
+    // The first tenth fills caches and pools; what still grows after it leaks.
+    let settled: Vec<_> = points
+        .iter()
+        .filter(|point| point.0 >= plan.cycles / 10)
+        .map(|point| (point.0 as f64, point.1))
+        .collect();
+    Ok(Cycles {
+        count: plan.cycles,
+        failed,
+        secs: began.elapsed().as_secs_f64(),
+        rss_mb: points,
+        slope_bytes_per_cycle: slope(&settled).map(|mb| mb * 1e6),
+    })
+}
+
+/// So many viewers connect and leave, a few at a time; gives how many of them failed. `each` hears how many
+/// are done.
+///
+/// # Errors
+/// Those of `each`.
+pub async fn come_and_go_many(
+    shared: &Rc<Shared>,
+    count: u64,
+    mut each: impl FnMut(u64) -> Result<()>,
+) -> Result<u64> {
+    let (mut started, mut done, mut failed) = (0, 0, 0);
+    let mut tasks = JoinSet::new();
+    while done < count {
+        while started < count && tasks.len() < CYCLES_AT_ONCE {
             tasks.spawn_local(come_and_go(shared.clone()));
             started += 1;
         }
@@ -299,25 +367,9 @@ async fn cycle(plan: &Plan, shared: &Rc<Shared>) -> Result<Cycles> {
         if !matches!(ended, Ok(Ok(_))) {
             failed += 1;
         }
-        if done.is_multiple_of(every) {
-            let point = (done, rss_mb(plan.pid)?);
-            say(&plan.name, &format!("after {} connections {:.1} MB", point.0, point.1));
-            points.push(point);
-        }
+        each(done)?;
     }
-    // The first tenth fills caches and pools; what still grows after it leaks.
-    let settled: Vec<_> = points
-        .iter()
-        .filter(|point| point.0 >= plan.cycles / 10)
-        .map(|point| (point.0 as f64, point.1))
-        .collect();
-    Ok(Cycles {
-        count: done,
-        failed,
-        secs: began.elapsed().as_secs_f64(),
-        rss_mb: points,
-        slope_bytes_per_cycle: slope(&settled).map(|mb| mb * 1e6),
-    })
+    Ok(failed)
 }
 
 async fn come_and_go(shared: Rc<Shared>) -> Result<Viewed> {

@@ -4,8 +4,10 @@ use std::fmt::Write as _;
 
 use serde::{Deserialize, Serialize};
 
+use crate::bars::Compared;
+
 /// The server that others are compared with.
-const PEER: &str = "go2rtc";
+pub const PEER: &str = "go2rtc";
 
 /// A median and a high percentile.
 pub type Pair = [Option<f64>; 2];
@@ -27,6 +29,14 @@ pub struct Server {
     pub ladder: Vec<Step>,
     /// Viewers that came and went.
     pub cycles: Option<Cycles>,
+}
+
+impl Server {
+    /// Whether viewers of a row got every frame. Who leaves frames out has less to do: such a row says little
+    /// about its processor time.
+    pub fn is_whole(&self, row: &Row) -> bool {
+        row.frames_per_s > 0.98 * self.camera.frames_per_s
+    }
 }
 
 /// The camera as the reference reader saw it.
@@ -125,49 +135,40 @@ pub fn merged(runs: Vec<Server>) -> Vec<Server> {
 }
 
 /// All servers in one text.
-pub fn markdown(servers: &[Server]) -> String {
+pub fn markdown(servers: &[Server], compared: &Compared) -> String {
     let mut out = String::new();
-    load_table(&mut out, servers);
-    idle_table(&mut out, servers);
+    load_table(&mut out, servers, compared);
+    idle_table(&mut out, servers, compared);
     cycles_text(&mut out, servers);
     out
 }
 
-fn load_table(out: &mut String, servers: &[Server]) {
-    let peer = servers.iter().find(|server| server.name == PEER);
+fn load_table(out: &mut String, servers: &[Server], compared: &Compared) {
     line(
         out,
-        "| server | viewers | CPU ms / viewer-s | RSS MB | lost / packets | frames/s | connect ms p50 / p99 | first packet ms p50 / p95 | added latency ms p50 / p99 | SRTP | CPU, RSS of go2rtc's |",
+        "| server | viewers | CPU ms / viewer-s | RSS MB | lost / packets | frames/s | connect ms p50 / p99 | first packet ms p50 / p95 | added latency ms p50 / p99 | SRTP | CPU, RSS of go2rtc's | bar |",
     );
-    line(out, "|---|---|---|---|---|---|---|---|---|---|---|");
+    line(out, "|---|---|---|---|---|---|---|---|---|---|---|---|");
     let mut viewers: Vec<u32> =
         servers.iter().flat_map(|s| s.rows.iter().map(|row| row.viewers)).collect();
     viewers.sort_unstable();
     viewers.dedup();
     for viewers in viewers {
-        let row_of = |server: &'_ Server| server.rows.iter().position(|row| row.viewers == viewers);
         for server in servers {
-            let Some(row) = row_of(server).map(|at| &server.rows[at]) else { continue };
-            let ratio = peer
-                .filter(|peer| peer.name != server.name)
-                .and_then(|peer| Some(&peer.rows[row_of(peer)?]))
-                .map_or_else(String::new, |peer| {
-                    format!(
-                        "{:.2} ×, {:.2} ×",
-                        row.cpu_ms_per_viewer_s / peer.cpu_ms_per_viewer_s,
-                        row.rss_mb / peer.rss_mb
-                    )
-                });
+            let row = server.rows.iter().find(|row| row.viewers == viewers);
+            let Some(row) = row else { continue };
+            let ratio = compared.ratio(&server.name, viewers).map_or_else(String::new, |ratio| {
+                format!("{:.2} ×, {:.2} ×", ratio.cpu, ratio.rss)
+            });
+            let bars = compared.bars(&server.name, viewers, false);
             let failed =
                 if row.failed == 0 { String::new() } else { format!(" ({} failed)", row.failed) };
-            // Who leaves frames out has less to do: such a row says little about its processor time.
-            let is_whole = row.frames_per_s > 0.98 * server.camera.frames_per_s;
-            let emphasis = if is_whole { "" } else { "**" };
+            let emphasis = if server.is_whole(row) { "" } else { "**" };
             let frames = format!("{emphasis}{:.1}{emphasis}", row.frames_per_s);
             line(
                 out,
                 &format!(
-                    "| {} | {viewers}{failed} | {:.2} | {:.0} | {} / {} | {frames} | {} | {} | {} | {} | {ratio} |",
+                    "| {} | {viewers}{failed} | {:.2} | {:.0} | {} / {} | {frames} | {} | {} | {} | {} | {ratio} | {bars} |",
                     server.name,
                     row.cpu_ms_per_viewer_s,
                     row.rss_mb,
@@ -183,7 +184,7 @@ fn load_table(out: &mut String, servers: &[Server]) {
     }
 }
 
-fn idle_table(out: &mut String, servers: &[Server]) {
+fn idle_table(out: &mut String, servers: &[Server], compared: &Compared) {
     line(out, "");
     line(
         out,
@@ -193,10 +194,13 @@ fn idle_table(out: &mut String, servers: &[Server]) {
     for Server { name, camera, idle, ladder, .. } in servers {
         let steps: Vec<_> =
             ladder.iter().map(|step| format!("{}: {:.0}", step.viewers, step.rss_mb)).collect();
+        let crowd = ladder.iter().map(|step| step.viewers).max().unwrap_or_default();
+        let bar = compared.bars(name, crowd, true);
+        let bar = if bar.is_empty() { bar } else { format!(" ({bar})") };
         line(
             out,
             &format!(
-                "| {name} | {:.1} % of a core, {:.0} MB | {} | {:.1}, {:.0}, {} |",
+                "| {name} | {:.1} % of a core, {:.0} MB | {}{bar} | {:.1}, {:.0}, {} |",
                 idle.cpu_percent,
                 idle.rss_mb,
                 steps.join(" → "),
@@ -237,10 +241,11 @@ fn pair([middle, high]: Pair, digits: usize) -> String {
 }
 
 #[cfg(test)]
-mod tests {
+pub mod testing {
     use super::*;
 
-    fn server(name: &str, cpu_ms_per_viewer_s: f64) -> Server {
+    /// A server with one row, of 100 viewers.
+    pub fn server(name: &str, cpu_ms_per_viewer_s: f64) -> Server {
         Server {
             name: name.into(),
             secs: 20,
@@ -270,21 +275,27 @@ mod tests {
             cycles: None,
         }
     }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{testing::server, *};
 
     #[test]
     fn servers_stand_below_each_other_with_their_ratio() {
-        let text = markdown(&[server("Damwall", 0.5), server("go2rtc", 5.0)]);
+        let told = |servers: &[Server]| markdown(servers, &Compared::new(servers));
+        let text = told(&[server("Damwall", 0.5), server("go2rtc", 5.0)]);
         let lines: Vec<_> = text.lines().collect();
         assert_eq!(
             lines[2],
             "| Damwall | 100 (1 failed) | 0.50 | 20 | 0 / 1000 | 30.0 | 5 / 30 | 7 / 31 | – / – \
-             | AEAD_AES_128_GCM | 0.10 ×, 1.00 × |"
+             | AEAD_AES_128_GCM | 0.10 ×, 1.00 × | CPU ≤ 0.12 ×, **missed** |"
         );
         assert!(lines[3].starts_with("| go2rtc | 100 (1 failed) | 5.00"));
-        assert!(lines[3].ends_with("|  |"));
+        assert!(lines[3].ends_with("|  |  |"));
         let mut starved = server("go2rtc", 5.0);
         starved.rows[0].frames_per_s = 20.0;
-        assert!(markdown(&[starved]).contains("| **20.0** |"));
+        assert!(told(&[starved]).contains("| **20.0** |"));
     }
 
     #[test]
@@ -300,6 +311,7 @@ mod tests {
     fn what_is_written_can_be_read() {
         let json = serde_json::to_string(&server("go2rtc", 5.0)).unwrap();
         let read: Server = serde_json::from_str(&json).unwrap();
-        assert_eq!(markdown(&[read]), markdown(&[server("go2rtc", 5.0)]));
+        let told = |server: Server| markdown(&[server], &Compared::new(&[]));
+        assert_eq!(told(read), told(server("go2rtc", 5.0)));
     }
 }

@@ -3,14 +3,18 @@
 //! Must not: know what an asset is, or let a caller name an object by anything but a [`BlobKey`].
 //! Large bytes leave through signed links ([`BlobStore::presign_get`]), not through this process.
 
+mod attribute;
 mod disposition;
 mod folder;
 mod key;
 mod listing;
+mod multipart;
 mod s3;
 mod signed_url;
+mod staging;
 
 use std::{
+    collections::{BTreeMap, HashSet},
     io,
     path::{Path, PathBuf},
     pin::Pin,
@@ -22,10 +26,15 @@ use jiff::Timestamp;
 use tokio::io::{AsyncRead, AsyncReadExt};
 
 pub use disposition::Disposition;
-pub use folder::{FolderStore, SignedFile};
+pub use folder::{FolderStore, SignedFile, SignedPut};
 pub use key::{BlobKey, ParseBlobKeyError};
+pub use multipart::{
+    Completed, MultipartId, ObjectInfo, PART_MIN_BYTES, PARTS_MAX, ParseMultipartIdError,
+    PartNumber, PresignPut, PutNew, StoredPart,
+};
 pub use s3::{S3Config, S3Store};
 pub use signed_url::{BLOB_PATH, LinkSecret};
+pub use staging::{PutError, PutWriter};
 
 /// Most objects on a page of [`BlobStore::list`].
 pub const LIST_LIMIT_MAX: usize = 1000;
@@ -51,8 +60,10 @@ pub struct ObjectMeta {
     pub stamp: String,
     /// When it was last written, if the store says so.
     pub modified: Option<Timestamp>,
-    /// MIME type it was stored with; a folder does not keep one, and listings leave it out.
+    /// MIME type it was stored with. A file put into a folder by hand has none, and listings leave it out.
     pub mime: Option<String>,
+    /// Names and values it was stored with; see [`ObjectInfo::metadata`]. Listings leave them out.
+    pub metadata: BTreeMap<String, String>,
 }
 
 /// One object of a listing.
@@ -125,6 +136,14 @@ pub enum BlobError {
     },
 }
 
+impl BlobError {
+    /// Whether there is no room for more.
+    pub fn is_full(&self) -> bool {
+        use io::ErrorKind::{QuotaExceeded, StorageFull};
+        matches!(self, Self::File { source, .. } if matches!(source.kind(), StorageFull | QuotaExceeded))
+    }
+}
+
 /// Why a signed link is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum VerifyError {
@@ -165,7 +184,7 @@ impl BlobStore {
     /// When the file cannot be read or the store cannot be written.
     pub async fn put_file(&self, key: &BlobKey, path: &Path, mime: &str) -> Result<(), BlobError> {
         match self {
-            Self::Folder(store) => store.put_file(key, path).await,
+            Self::Folder(store) => store.put_file(key, path, mime).await,
             Self::S3(store) => store.put_file(key, path, mime).await,
         }
     }
@@ -176,8 +195,109 @@ impl BlobStore {
     /// When the store cannot be written.
     pub async fn put_bytes(&self, key: &BlobKey, body: Bytes, mime: &str) -> Result<(), BlobError> {
         match self {
-            Self::Folder(store) => store.put_bytes(key, body).await,
+            Self::Folder(store) => store.put_bytes(key, body, mime).await,
             Self::S3(store) => store.put_bytes(key, body, mime).await,
+        }
+    }
+
+    /// Stores some bytes unless there is an object of that key: one of two writers at once wins.
+    ///
+    /// # Errors
+    /// When the store cannot be written.
+    pub async fn put_new(
+        &self,
+        key: &BlobKey,
+        body: Bytes,
+        mime: &str,
+    ) -> Result<PutNew, BlobError> {
+        match self {
+            Self::Folder(store) => store.put_new(key, body, mime).await,
+            Self::S3(store) => store.put_new(key, body, mime).await,
+        }
+    }
+
+    /// Gives an object another key, replacing any object there. Its bytes stay within the store.
+    ///
+    /// # Errors
+    /// [`BlobError::NotFound`], or when the store cannot be written.
+    pub async fn move_object(&self, from: &BlobKey, to: &BlobKey) -> Result<(), BlobError> {
+        match self {
+            Self::Folder(store) => store.move_object(from, to).await,
+            Self::S3(store) => store.move_object(from, to).await,
+        }
+    }
+
+    /// Begins an upload in parts. Nothing is seen of it until it is completed.
+    ///
+    /// # Errors
+    /// When the store cannot be written.
+    pub async fn create_multipart(
+        &self,
+        key: &BlobKey,
+        info: &ObjectInfo,
+    ) -> Result<MultipartId, BlobError> {
+        match self {
+            Self::Folder(store) => store.create_multipart(key, info).await,
+            Self::S3(store) => store.create_multipart(key, info).await,
+        }
+    }
+
+    /// Parts that the store has, in order; `None` when it knows no such upload of this key.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub async fn list_parts(
+        &self,
+        key: &BlobKey,
+        id: &MultipartId,
+    ) -> Result<Option<Vec<StoredPart>>, BlobError> {
+        match self {
+            Self::Folder(store) => store.list_parts(key, id).await,
+            Self::S3(store) => store.list_parts(key, id).await,
+        }
+    }
+
+    /// Makes one object of these parts and their etags, in order. All parts but the last are to have at
+    /// least [`PART_MIN_BYTES`].
+    ///
+    /// # Errors
+    /// When the store cannot be written; it may be asked again.
+    pub async fn complete_multipart(
+        &self,
+        key: &BlobKey,
+        id: &MultipartId,
+        parts: &[(PartNumber, String)],
+    ) -> Result<Completed, BlobError> {
+        match self {
+            Self::Folder(store) => store.complete_multipart(key, id, parts).await,
+            Self::S3(store) => store.complete_multipart(key, id, parts).await,
+        }
+    }
+
+    /// Ends an upload and removes its parts; that there is none is not an error.
+    ///
+    /// # Errors
+    /// When the store cannot be written.
+    pub async fn abort_multipart(&self, key: &BlobKey, id: &MultipartId) -> Result<(), BlobError> {
+        match self {
+            Self::Folder(store) => store.abort_multipart(key, id).await,
+            Self::S3(store) => store.abort_multipart(key, id).await,
+        }
+    }
+
+    /// Ends every upload below `prefix` that is older than `before` and not of a key in `keep`; how many.
+    ///
+    /// # Errors
+    /// When the store cannot be asked.
+    pub async fn abort_multiparts(
+        &self,
+        prefix: &str,
+        before: Timestamp,
+        keep: &HashSet<BlobKey>,
+    ) -> Result<u64, BlobError> {
+        match self {
+            Self::Folder(store) => store.abort_multiparts(prefix, before, keep).await,
+            Self::S3(store) => store.abort_multiparts(prefix, before, keep).await,
         }
     }
 
@@ -295,6 +415,44 @@ impl BlobStore {
         match self {
             Self::Folder(store) => Ok(store.presign_get(key, ttl, get, now)),
             Self::S3(store) => store.presign_get(key, ttl, get, now).await,
+        }
+    }
+
+    /// A link that writes the object for `ttl` from now: one `PUT` of that length and type.
+    ///
+    /// # Errors
+    /// See [`BlobStore::presign_get`].
+    pub async fn presign_put(
+        &self,
+        key: &BlobKey,
+        ttl: Duration,
+        put: &PresignPut,
+        now: Timestamp,
+    ) -> Result<String, BlobError> {
+        match self {
+            Self::Folder(store) => Ok(store.presign_put(key, None, ttl, put, now)),
+            Self::S3(store) => store.presign_put(key, ttl, put, now).await,
+        }
+    }
+
+    /// A link that writes one part of an upload, of exactly `len_bytes`, for `ttl` from `now`.
+    ///
+    /// # Errors
+    /// See [`BlobStore::presign_get`].
+    pub async fn presign_part(
+        &self,
+        key: &BlobKey,
+        part: (&MultipartId, PartNumber),
+        len_bytes: u64,
+        ttl: Duration,
+        now: Timestamp,
+    ) -> Result<String, BlobError> {
+        match self {
+            Self::Folder(store) => {
+                let put = PresignPut { content_type: "application/octet-stream".into(), len_bytes };
+                Ok(store.presign_put(key, Some(part), ttl, &put, now))
+            }
+            Self::S3(store) => store.presign_part(key, part, len_bytes, ttl, now).await,
         }
     }
 }

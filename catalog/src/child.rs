@@ -12,14 +12,14 @@ use std::{
 
 use tokio::{io::AsyncReadExt, process::Command};
 
-use crate::worker;
+use crate::worker::{self, Limits};
 
-/// Wall time a child gets.
-const WALL_LIMIT: Duration = Duration::from_secs(60);
-/// Output a child may write; more is not read.
-const STDOUT_MAX_BYTES: u64 = 1024 * 1024;
+/// Output a child may write where it is kept; more is not.
+const STDOUT_MAX_BYTES: usize = 1024 * 1024;
 /// Error output that is kept for the log.
 const STDERR_MAX_BYTES: u64 = 2048;
+/// What is read of the output at a time.
+const CHUNK_BYTES: usize = 64 * 1024;
 
 /// Why a child did not do its work.
 #[derive(Debug, thiserror::Error)]
@@ -33,9 +33,12 @@ pub(crate) enum ChildError {
         /// File name of the program.
         program: String,
     },
-    /// It was stopped at [`WALL_LIMIT`].
-    #[error("it took longer than {} s", WALL_LIMIT.as_secs())]
-    TooSlow,
+    /// It was stopped at its wall time.
+    #[error("it took longer than {} s", limits.wall().as_secs())]
+    TooSlow {
+        /// What it was allowed.
+        limits: Limits,
+    },
     /// It was stopped by one of the limits it runs under, or crashed.
     #[error("it needed too much memory or time, or crashed ({status})")]
     Killed {
@@ -52,36 +55,42 @@ pub(crate) enum ChildError {
     },
 }
 
-/// Runs `worker_exe worker <args>` and returns what it wrote.
-pub(crate) async fn run_worker(
+/// Runs `worker_exe worker thumb <args>` and returns what it wrote.
+pub(crate) async fn run_thumb(
     worker_exe: &Path,
     args: Vec<OsString>,
 ) -> Result<Vec<u8>, ChildError> {
-    let mut command = Command::new(worker_exe);
-    command.arg("worker").args(args).env_clear();
-    // Enough to find programs and their libraries, also where these are not in the usual places.
-    for name in ["PATH", "LD_LIBRARY_PATH"] {
-        if let Some(value) = std::env::var_os(name) {
-            command.env(name, value);
-        }
-    }
-    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
-    match tokio::time::timeout(WALL_LIMIT, collect(command)).await {
-        Ok(output) => output,
-        // Dropping the child has killed it.
-        Err(_) => Err(ChildError::TooSlow),
-    }
+    let mut thumb = vec!["thumb".into()];
+    thumb.extend(args);
+    let mut out = Vec::new();
+    run_worker(worker_exe, Limits::Quick, thumb, |bytes| keep(&mut out, bytes)).await?;
+    Ok(out)
 }
 
-/// Runs another program under the worker's limits and returns what it wrote.
+/// Runs another program under limits and returns what it wrote.
 pub(crate) async fn run_limited(
     worker_exe: &Path,
+    limits: Limits,
     program: &Path,
     args: Vec<OsString>,
 ) -> Result<Vec<u8>, ChildError> {
-    let mut limited = vec!["limited".into(), program.as_os_str().to_owned()];
+    let mut out = Vec::new();
+    run_streaming(worker_exe, limits, program, args, |bytes| keep(&mut out, bytes)).await?;
+    Ok(out)
+}
+
+/// Runs another program under limits and hands over what it writes as it comes.
+pub(crate) async fn run_streaming(
+    worker_exe: &Path,
+    limits: Limits,
+    program: &Path,
+    args: Vec<OsString>,
+    take: impl FnMut(&[u8]),
+) -> Result<(), ChildError> {
+    let mut limited =
+        vec!["limited".into(), limits.as_str().into(), program.as_os_str().to_owned()];
     limited.extend(args);
-    match run_worker(worker_exe, limited).await {
+    match run_worker(worker_exe, limits, limited, take).await {
         Err(ChildError::Failed { status, .. })
             if status.code() == Some(i32::from(worker::EXIT_NOT_INSTALLED)) =>
         {
@@ -92,19 +101,58 @@ pub(crate) async fn run_limited(
     }
 }
 
-async fn collect(mut command: Command) -> Result<Vec<u8>, ChildError> {
+fn keep(out: &mut Vec<u8>, bytes: &[u8]) {
+    let room = STDOUT_MAX_BYTES.saturating_sub(out.len());
+    out.extend_from_slice(&bytes[..bytes.len().min(room)]);
+}
+
+async fn run_worker(
+    worker_exe: &Path,
+    limits: Limits,
+    args: Vec<OsString>,
+    take: impl FnMut(&[u8]),
+) -> Result<(), ChildError> {
+    let outcome = run_within(limits.wall(), worker_exe, args, take).await;
+    // Dropping the child has killed it.
+    outcome.unwrap_or(Err(ChildError::TooSlow { limits }))
+}
+
+/// `None` when it was killed at the end of its time.
+async fn run_within(
+    wall: Duration,
+    worker_exe: &Path,
+    args: Vec<OsString>,
+    take: impl FnMut(&[u8]),
+) -> Option<Result<(), ChildError>> {
+    let mut command = Command::new(worker_exe);
+    command.arg("worker").args(args).env_clear();
+    // Enough to find programs and their libraries, also where these are not in the usual places.
+    for name in ["PATH", "LD_LIBRARY_PATH"] {
+        if let Some(value) = std::env::var_os(name) {
+            command.env(name, value);
+        }
+    }
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
+    tokio::time::timeout(wall, collect(command, take)).await.ok()
+}
+
+async fn collect(mut command: Command, mut take: impl FnMut(&[u8])) -> Result<(), ChildError> {
     let mut child = command.spawn()?;
-    let mut stdout = child.stdout.take().expect("stdout is piped").take(STDOUT_MAX_BYTES);
+    let mut stdout = child.stdout.take().expect("stdout is piped");
     let mut stderr = child.stderr.take().expect("stderr is piped").take(STDERR_MAX_BYTES);
-    let (mut out, mut err) = (Vec::new(), Vec::new());
+    let mut err = Vec::new();
     let read_out = async {
-        let read = stdout.read_to_end(&mut out).await;
-        // A child that writes on finds its pipe closed.
-        drop(stdout);
-        read
+        let mut chunk = vec![0; CHUNK_BYTES];
+        loop {
+            match stdout.read(&mut chunk).await? {
+                0 => return Ok::<_, io::Error>(()),
+                len => take(&chunk[..len]),
+            }
+        }
     };
     let read_err = async {
         let read = stderr.read_to_end(&mut err).await;
+        // A child that writes on finds its pipe closed.
         drop(stderr);
         read
     };
@@ -113,10 +161,37 @@ async fn collect(mut command: Command) -> Result<Vec<u8>, ChildError> {
     read_out?;
     read_err?;
     if status.success() {
-        Ok(out)
+        Ok(())
     } else if status.code().is_none() {
         Err(ChildError::Killed { status })
     } else {
         Err(ChildError::Failed { status, stderr: String::from_utf8_lossy(&err).into_owned() })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_child_is_killed_at_the_end_of_its_time() {
+        let dir = tempfile::tempdir().unwrap();
+        let (program, pid_file) = (dir.path().join("slow"), dir.path().join("pid"));
+        let script = format!("#!/bin/sh\necho $$ > {}\nexec sleep 1000\n", pid_file.display());
+        std::fs::write(&program, script).unwrap();
+        std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).unwrap();
+        let wall = Duration::from_secs(2);
+        assert!(run_within(wall, &program, Vec::new(), |_| {}).await.is_none());
+        let pid = std::fs::read_to_string(&pid_file).unwrap();
+        // What is killed is there, without a command line, until it is reaped.
+        let is_asleep = || {
+            std::fs::read_to_string(format!("/proc/{}/cmdline", pid.trim()))
+                .is_ok_and(|line| line.contains("sleep"))
+        };
+        while is_asleep() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
     }
 }

@@ -1,12 +1,29 @@
 //! The catalog's tables. All SQL of the workspace stands in this module and the ones below it.
 //!
-//! Must not: touch the blob store or a file other than its own. Statements are plain enough for
-//! PostgreSQL too: `$1` parameters, `ON CONFLICT`, row values, no SQLite functions.
+//! Must not: touch the blob store or a file other than its own. Statements are plain enough for SQLite
+//! and PostgreSQL: `$1` parameters, `ON CONFLICT`, row values.
 
 mod assets;
 mod cameras;
+mod collections;
+mod dates;
+mod filters;
+mod folders;
+mod freed;
+mod ingest;
 mod jobs;
-mod objects;
+mod older;
+mod reconcile;
+mod recordings;
+mod samples;
+mod search;
+mod select;
+mod sql;
+mod tags;
+mod trash;
+mod uploads;
+mod url;
+mod write;
 
 use std::{
     fs, io,
@@ -16,26 +33,47 @@ use std::{
     time::Duration,
 };
 
+use domain::JobStatus;
 use sqlx::{
-    Row, SqlSafeStr, SqlitePool,
+    ConnectOptions as _, Connection as _, Executor as _, SqlSafeStr as _,
     migrate::{MigrateError, Migration, MigrationType, Migrator},
+    postgres::{PgConnectOptions, PgPoolOptions},
     sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
 };
-use tokio::sync::Notify;
+use tokio::sync::{Notify, broadcast, futures::Notified};
 
-pub use assets::{Added, NewAsset};
-pub(crate) use jobs::{ClaimedJob, NewRendition};
+use self::sql::{Pool, query};
+use crate::changes::{Changes, Tag};
 
-/// How long a statement waits for another process to finish writing.
+pub use assets::{Added, Measures, NewAsset};
+pub(crate) use ingest::SeenFile;
+pub use jobs::JobFilter;
+pub(crate) use jobs::{ClaimedJob, Finished, Made, NewRendition};
+pub(crate) use reconcile::{Checkpoint, ScannedObject};
+pub use recordings::{FinishedRecording, NewRecording};
+pub(crate) use uploads::{ClaimedUpload, UploadRow};
+pub use url::{CatalogUrl, ParseCatalogUrlError};
+
+/// How long a statement waits for another process to finish writing an SQLite file.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
-/// Connections at most; each is a thread.
+/// How long a caller waits for a connection; a database that is away is told of after that.
+const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(10);
+/// Connections at most. To SQLite each is a thread.
 const MAX_CONNECTIONS: u32 = 8;
+
+/// Events of jobs that a slow listener may be behind.
+const JOB_EVENTS: usize = 256;
+
+/// How much of an SQLite file is read in place: all of it, up to some millions of assets.
+const MMAP_BYTES: &str = "4294967296";
 
 /// Handle to the catalog; cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Catalog {
-    pool: SqlitePool,
+    pool: Pool,
+    changes: Arc<Changes>,
     jobs_added: Arc<Notify>,
+    job_events: broadcast::Sender<JobStatus>,
 }
 
 /// Why the catalog could not answer.
@@ -49,19 +87,19 @@ pub enum CatalogError {
         /// Why.
         source: std::io::Error,
     },
-    /// The file could not be opened as a database.
-    #[error("cannot open the catalog {}: {source}", path.display())]
+    /// The database could not be opened.
+    #[error("cannot open the catalog {url}: {source}")]
     Open {
-        /// The file.
-        path: PathBuf,
+        /// The file, or the server and the database.
+        url: CatalogUrl,
         /// Why.
         source: sqlx::Error,
     },
-    /// The file holds a catalog that this version cannot bring up to date.
-    #[error("cannot bring the catalog {} up to date: {source}", path.display())]
+    /// The database holds a catalog that this version cannot bring up to date.
+    #[error("cannot bring the catalog {url} up to date: {source}")]
     Migrate {
-        /// The file.
-        path: PathBuf,
+        /// The file, or the server and the database.
+        url: CatalogUrl,
         /// Why; a newer version of Damwall may have written it.
         source: MigrateError,
     },
@@ -92,37 +130,31 @@ pub struct Counts {
 }
 
 impl Catalog {
-    /// Opens the catalog in an SQLite file, creating and migrating it as needed.
+    /// Opens the catalog, creating and migrating it as needed. A PostgreSQL database has to be there
+    /// already; its tables need not.
     ///
     /// # Errors
-    /// When the file cannot be made or is not a catalog this version understands.
-    pub async fn open_sqlite(path: &Path) -> Result<Self, CatalogError> {
-        if let Some(folder) = path.parent() {
-            tokio::fs::create_dir_all(folder)
-                .await
-                .map_err(|source| CatalogError::Folder { folder: folder.to_owned(), source })?;
-        }
-        if let Err(error) = make_private(path) {
-            let path = path.display();
-            tracing::warn!(%error, "others may read {path}, which holds cameras' passwords: {error}");
-        }
-        let options = SqliteConnectOptions::new()
-            .filename(path)
-            .create_if_missing(true)
-            .journal_mode(SqliteJournalMode::Wal)
-            .synchronous(SqliteSynchronous::Normal)
-            .foreign_keys(true)
-            .busy_timeout(BUSY_TIMEOUT);
-        let pool = SqlitePoolOptions::new()
-            .max_connections(MAX_CONNECTIONS)
-            .connect_with(options)
-            .await
-            .map_err(|source| CatalogError::Open { path: path.to_owned(), source })?;
-        migrator()
-            .run(&pool)
-            .await
-            .map_err(|source| CatalogError::Migrate { path: path.to_owned(), source })?;
-        Ok(Self { pool, jobs_added: Arc::default() })
+    /// When it cannot be reached or made, or is not a catalog this version understands.
+    pub async fn open(url: &CatalogUrl) -> Result<Self, CatalogError> {
+        let pool = match url {
+            CatalogUrl::Sqlite(path) => Pool::Sqlite(open_sqlite(url, path).await?),
+            CatalogUrl::Postgres(options) => Pool::Postgres(open_postgres(url, options).await?),
+        };
+        let changes = match &pool {
+            Pool::Sqlite(pool) => Changes::on_sqlite(pool).await?,
+            Pool::Postgres(pool) => Changes::on_postgres(pool).await?,
+        };
+        let (job_events, _) = broadcast::channel(JOB_EVENTS);
+        let changes = Arc::new(changes);
+        let catalog = Self { pool, changes, jobs_added: Arc::default(), job_events };
+        catalog.index_old_assets().await?;
+        Ok(catalog)
+    }
+
+    /// What changes from now on, in batches, once it can be read. A receiver that is too slow is told
+    /// that it lags: to it anything may have changed.
+    pub fn changes(&self) -> broadcast::Receiver<Arc<[Tag]>> {
+        self.changes.subscribe()
     }
 
     /// Whether the catalog answers.
@@ -130,7 +162,7 @@ impl Catalog {
     /// # Errors
     /// When it does not.
     pub async fn ping(&self) -> Result<(), CatalogError> {
-        sqlx::query("SELECT id FROM assets LIMIT 1").fetch_optional(&self.pool).await?;
+        query("SELECT id FROM assets LIMIT 1").fetch_optional::<(String,)>(&self.pool).await?;
         Ok(())
     }
 
@@ -139,23 +171,19 @@ impl Catalog {
     /// # Errors
     /// When the catalog cannot be read.
     pub async fn counts(&self) -> Result<Counts, CatalogError> {
-        let row = sqlx::query(
-            "SELECT (SELECT COUNT(*) FROM assets) AS assets, \
-             (SELECT CAST(COALESCE(SUM(size_bytes), 0) AS BIGINT) FROM assets) AS originals_bytes, \
-             (SELECT COUNT(*) FROM jobs WHERE state IN ('pending', 'running')) AS jobs_open, \
-             (SELECT COUNT(*) FROM jobs WHERE state = 'failed') AS jobs_failed",
+        let (assets, originals_bytes, jobs_open, jobs_failed) = query(
+            "SELECT (SELECT COUNT(*) FROM assets), \
+             (SELECT CAST(COALESCE(SUM(size_bytes), 0) AS BIGINT) FROM assets), \
+             (SELECT COUNT(*) FROM jobs WHERE state IN ('pending', 'running')), \
+             (SELECT COUNT(*) FROM jobs WHERE state = 'failed')",
         )
-        .fetch_one(&self.pool)
+        .fetch_one::<(i64, i64, i64, i64)>(&self.pool)
         .await?;
-        let count = |column| -> Result<u64, CatalogError> {
-            let count: i64 = row.try_get(column)?;
-            u64::try_from(count).map_err(|_| CatalogError::BadRow { row: "counts".into(), column })
-        };
         Ok(Counts {
-            assets: count("assets")?,
-            originals_bytes: count("originals_bytes")?,
-            jobs_open: count("jobs_open")?,
-            jobs_failed: count("jobs_failed")?,
+            assets: assets.unsigned_abs(),
+            originals_bytes: originals_bytes.unsigned_abs(),
+            jobs_open: jobs_open.unsigned_abs(),
+            jobs_failed: jobs_failed.unsigned_abs(),
         })
     }
 
@@ -164,10 +192,94 @@ impl Catalog {
         self.pool.close().await;
     }
 
-    /// Completes when this process has added a job since the last call. For one waiter.
-    pub(crate) async fn job_added(&self) {
-        self.jobs_added.notified().await;
+    /// Whether no other machine can have this catalog open: it is a file, not a database server.
+    pub fn is_private(&self) -> bool {
+        !self.pool.is_postgres()
     }
+
+    /// What becomes of jobs that this process does, as it happens. A receiver that is too slow is told
+    /// how many events it has missed, and reads the list again.
+    pub fn job_events(&self) -> broadcast::Receiver<JobStatus> {
+        self.job_events.subscribe()
+    }
+
+    /// Completes when this process adds a job. Enable it before looking for jobs, and none is missed.
+    pub(crate) fn jobs_added(&self) -> Notified<'_> {
+        self.jobs_added.notified()
+    }
+
+    /// Wakes everyone who waits for jobs.
+    fn tell_jobs_added(&self) {
+        self.jobs_added.notify_waiters();
+    }
+
+    fn send_job_event(&self, event: JobStatus) {
+        // Nobody listening is fine.
+        let _ = self.job_events.send(event);
+    }
+}
+
+async fn open_sqlite(url: &CatalogUrl, path: &Path) -> Result<sqlx::SqlitePool, CatalogError> {
+    if let Some(folder) = path.parent() {
+        tokio::fs::create_dir_all(folder)
+            .await
+            .map_err(|source| CatalogError::Folder { folder: folder.to_owned(), source })?;
+    }
+    if let Err(error) = make_private(path) {
+        let path = path.display();
+        tracing::warn!(%error, "others may read {path}, which holds cameras' passwords: {error}");
+    }
+    let options = SqliteConnectOptions::new()
+        .filename(path)
+        .create_if_missing(true)
+        .journal_mode(SqliteJournalMode::Wal)
+        .synchronous(SqliteSynchronous::Normal)
+        .foreign_keys(true)
+        .busy_timeout(BUSY_TIMEOUT)
+        // The file is read through the system's cache without a copy for each connection.
+        .pragma("mmap_size", MMAP_BYTES)
+        .pragma("temp_store", "memory")
+        .optimize_on_close(true, None);
+    let open_error = |source| CatalogError::Open { url: url.clone(), source };
+    let migrate_error = |source| CatalogError::Migrate { url: url.clone(), source };
+    // A migration that makes a table anew drops the old one, and what refers to it is to stay.
+    let mut connection = options.clone().foreign_keys(false).connect().await.map_err(open_error)?;
+    migrator(Flavour::Sqlite).run(&mut connection).await.map_err(migrate_error)?;
+    connection.close().await.map_err(open_error)?;
+    SqlitePoolOptions::new()
+        .max_connections(MAX_CONNECTIONS)
+        .acquire_timeout(ACQUIRE_TIMEOUT)
+        .connect_with(options)
+        .await
+        .map_err(open_error)
+}
+
+async fn open_postgres(
+    url: &CatalogUrl,
+    options: &PgConnectOptions,
+) -> Result<sqlx::PgPool, CatalogError> {
+    let pool = PgPoolOptions::new()
+        .max_connections(MAX_CONNECTIONS)
+        .acquire_timeout(ACQUIRE_TIMEOUT)
+        .after_connect(|connection, _| {
+            Box::pin(async move {
+                // How a filtered page is best read depends on the values; compiling a plan takes
+                // longer than running it.
+                connection
+                    .execute("SET plan_cache_mode = force_custom_plan; SET jit = off")
+                    .await?;
+                Ok(())
+            })
+        })
+        .connect_with(options.clone())
+        .await
+        .map_err(|source| CatalogError::Open { url: url.clone(), source })?;
+    // Takes a lock of the database: several processes may start at once.
+    migrator(Flavour::Postgres)
+        .run(&pool)
+        .await
+        .map_err(|source| CatalogError::Migrate { url: url.clone(), source })?;
+    Ok(pool)
 }
 
 /// Makes the file, or takes it from everyone but its owner. SQLite gives its other files the same mode.
@@ -180,14 +292,96 @@ fn make_private(path: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// Forward-only migrations, in order.
-fn migrator() -> Migrator {
+/// Which database migrations are for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Flavour {
+    Sqlite,
+    Postgres,
+}
+
+/// A migration of both, or the two that do the same.
+macro_rules! migration {
+    ($flavour:ident, both $file:literal) => {
+        include_str!(concat!("../migrations/", $file)).into_sql_str()
+    };
+    ($flavour:ident, each $file:literal) => {
+        match $flavour {
+            Flavour::Sqlite => include_str!(concat!("../migrations/sqlite/", $file)),
+            Flavour::Postgres => include_str!(concat!("../migrations/postgres/", $file)),
+        }
+        .into_sql_str()
+    };
+}
+
+/// Forward-only migrations, in order. One that has been shipped never changes.
+fn migrator(flavour: Flavour) -> Migrator {
     let migrations = [
-        (1, "assets", include_str!("../migrations/0001_assets.sql").into_sql_str()),
-        (2, "cameras", include_str!("../migrations/0002_cameras.sql").into_sql_str()),
+        (1, "assets", migration!(flavour, both "0001_assets.sql")),
+        (2, "cameras", migration!(flavour, both "0002_cameras.sql")),
+        (3, "library", migration!(flavour, each "0003_library.sql")),
+        (4, "library indexes", migration!(flavour, both "0004_library_indexes.sql")),
+        (10, "uploads", migration!(flavour, both "0010_uploads.sql")),
+        (20, "jobs", migration!(flavour, both "0020_jobs.sql")),
+        (40, "ingest", migration!(flavour, each "0040_ingest.sql")),
+        (60, "upload claims", migration!(flavour, both "0060_upload_claims.sql")),
+        (70, "freed objects", migration!(flavour, both "0070_freed_objects.sql")),
     ];
-    let migrations = migrations.into_iter().map(|(version, description, sql)| {
+    let changes =
+        (50, "changes", include_str!("../migrations/sqlite/0050_changes.sql").into_sql_str());
+    let of_sqlite = Some(changes).filter(|_| flavour == Flavour::Sqlite);
+    let migrations = migrations.into_iter().chain(of_sqlite).map(|(version, description, sql)| {
         Migration::new(version, description.into(), MigrationType::Simple, sql, false)
     });
     Migrator::with_migrations(migrations.collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use domain::{AssetId, AssetQuery};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_catalog_of_the_first_version_is_brought_up_to_date() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("catalog.sqlite");
+        let options = SqliteConnectOptions::new().filename(&path).create_if_missing(true);
+        let mut connection = options.connect().await.unwrap();
+        let old = migrator(Flavour::Sqlite).migrations.iter().take(2).cloned().collect();
+        Migrator::with_migrations(old).run(&mut connection).await.unwrap();
+        for (n, name) in [(1, "Harbour.JPG"), (2, "take.mp4")] {
+            let id = AssetId::from_digest([n; 32]);
+            let mime = if n == 1 { "image/jpeg" } else { "video/mp4" };
+            let rows = format!(
+                "INSERT INTO assets (id, object_key, name, size_bytes, mime, folder, labels, \
+                 created_ms, added_ms) VALUES ('{id}', 'k{n}', '{name}', 7, '{mime}', '2026/may', \
+                 '[]', {n}, 0); \
+                 INSERT INTO renditions VALUES ('{id}', 'thumb_320', 'n{n}', 'd{n}', 1, 2, 3); \
+                 INSERT INTO jobs VALUES ('{id}', 'derive', 'done', NULL, 1, 0, 0); \
+                 INSERT INTO scanned_objects VALUES ('k{n}', 7, 's', '{id}', NULL)"
+            );
+            connection.execute(sqlx::AssertSqlSafe(rows)).await.unwrap();
+        }
+        connection.close().await.unwrap();
+
+        let catalog = Catalog::open(&CatalogUrl::Sqlite(path)).await.unwrap();
+        let query = AssetQuery::parse("q=harb+may&kind=image&folder=2026").unwrap();
+        let page = catalog.list_assets(&query).await.unwrap();
+        assert_eq!((page.items.len(), page.items[0].name.as_str()), (1, "Harbour.JPG"));
+        assert_eq!(page.items[0].renditions.len(), 1, "what refers to an asset stays");
+        let counts = catalog.counts().await.unwrap();
+        // There is more to derive from them than the first version did.
+        assert_eq!((counts.assets, counts.jobs_open), (2, 2));
+        // What refers to assets refers to the new table: it goes with them.
+        let id = page.items[0].id.clone();
+        catalog.trash(&[id]).await.unwrap();
+        catalog.purge(jiff::Timestamp::MAX).await.unwrap();
+        let left = query_count(&catalog, "SELECT COUNT(*) FROM renditions").await;
+        let unknown = "SELECT COUNT(*) FROM scanned_objects WHERE asset_id IS NULL";
+        assert_eq!((left, query_count(&catalog, unknown).await), (1, 1));
+    }
+
+    async fn query_count(catalog: &Catalog, sql: &'static str) -> i64 {
+        query(sql).fetch_one::<(i64,)>(&catalog.pool).await.unwrap().0
+    }
 }

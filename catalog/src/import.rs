@@ -4,24 +4,26 @@
 //! rest. The original is stored before its row is written, so that a run cut off loses nothing
 //! and the next one finishes its work.
 
+mod file;
+
 use std::{
-    fs::{self, File},
-    io::{self, Read},
+    io,
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{Arc, atomic::Ordering},
 };
 
 use domain::AssetId;
 use futures::{StreamExt, stream};
-use jiff::Timestamp;
 use tokio::sync::mpsc;
 use walkdir::WalkDir;
 
 use crate::{
-    blob::{BlobError, BlobStore},
-    db::{Added, Catalog, CatalogError, NewAsset},
-    hash, keys, sniff,
+    blob::BlobStore,
+    db::{Catalog, CatalogError},
 };
+
+pub(crate) use file::{Importer, Purged, stamp, stamp_of};
+pub use file::{Progress, parse_folder};
 
 /// Found files waiting to be imported; the walk pauses when there are more.
 const FOUND_QUEUE: usize = 64;
@@ -35,11 +37,21 @@ pub struct ImportOptions {
     pub source_node: Option<String>,
     /// Folders to leave out, such as the data folder of this server.
     pub exclude: Vec<PathBuf>,
+    /// Folder of the library that the imported one becomes, see [`parse_folder`]; its name unless given.
+    pub folder: Option<String>,
+    /// Where to tell how far it has come.
+    pub progress: Arc<Progress>,
 }
 
 impl Default for ImportOptions {
     fn default() -> Self {
-        Self { parallel: 2, source_node: None, exclude: Vec::new() }
+        Self {
+            parallel: 2,
+            source_node: None,
+            exclude: Vec::new(),
+            folder: None,
+            progress: Arc::default(),
+        }
     }
 }
 
@@ -105,8 +117,9 @@ pub enum ImportError {
 
 /// Imports every picture, video and sound below `folder`, calling `on_file` after each file.
 ///
-/// An asset's folder is the name of `folder` and the file's folders below it. Hidden files and
-/// folders are left out.
+/// An asset's folder is the name of `folder` (or [`ImportOptions::folder`]) and the file's folders
+/// below it. Hidden files and folders are left out. Files that an earlier run has read and that look
+/// the same are not read again, so that a run cut off goes on where it was.
 ///
 /// # Errors
 /// When `folder` is not a readable folder or the catalog fails. What was imported stays.
@@ -123,19 +136,31 @@ pub async fn import_folder(
     drop(tokio::fs::read_dir(&root).await.map_err(folder_error)?);
 
     let (found_tx, found_rx) = mpsc::channel(FOUND_QUEUE);
-    // As the walk will meet them; what is not there need not be left out.
-    let exclude: Vec<PathBuf> =
-        options.exclude.iter().filter_map(|path| path.canonicalize().ok()).collect();
+    let exclude = file::canonical(&options.exclude);
+    let (count_root, count_exclude) = (root.clone(), exclude.clone());
+    let progress = options.progress.clone();
+    // Ahead of the import, so that its end can be foretold.
+    let count = tokio::task::spawn_blocking(move || {
+        for entry in wanted(&count_root, &count_exclude).flatten() {
+            if entry.file_type().is_file() {
+                progress.add_found(entry.metadata().map_or(0, |meta| meta.len()));
+            }
+        }
+        progress.is_all_found.store(true, Ordering::Relaxed);
+    });
     let walk_root = root.clone();
     // Ends by itself when this function returns early: nobody takes what it finds any more.
     let walk = tokio::task::spawn_blocking(move || walk(&walk_root, &exclude, &found_tx));
 
     let found = stream::unfold(found_rx, |mut rx| async { rx.recv().await.map(|f| (f, rx)) });
-    let run = Run {
+    let run = Importer {
         catalog: catalog.clone(),
         store: store.clone(),
+        folder: options.folder.clone().unwrap_or_else(|| file::folder_named_like(&root)).into(),
         root: root.into(),
-        source_node: options.source_node.clone(),
+        node: options.source_node.as_deref().unwrap_or_default().into(),
+        purged: Purged::TakeAgain,
+        progress: options.progress.clone(),
     };
     let outcomes = found.map(|found| {
         let run = run.clone();
@@ -169,6 +194,7 @@ pub async fn import_folder(
         on_file(&event);
     }
     walk.await.map_err(|error| folder_error(io::Error::other(error)))?;
+    count.await.map_err(|error| folder_error(io::Error::other(error)))?;
     Ok(summary)
 }
 
@@ -178,13 +204,21 @@ enum Found {
     Unreadable(FailedFile),
 }
 
-/// Sends every file below `root`; blocks.
-fn walk(root: &Path, exclude: &[PathBuf], found: &mpsc::Sender<Found>) {
-    let is_wanted = |entry: &walkdir::DirEntry| {
+/// Files and folders below `root`, without hidden ones and those of `exclude`, by name.
+pub(crate) fn wanted(
+    root: &Path,
+    exclude: &[PathBuf],
+) -> impl Iterator<Item = walkdir::Result<walkdir::DirEntry>> {
+    let is_wanted = move |entry: &walkdir::DirEntry| {
         let is_hidden = entry.file_name().as_encoded_bytes().starts_with(b".");
         (entry.depth() == 0 || !is_hidden) && !exclude.iter().any(|path| path == entry.path())
     };
-    for entry in WalkDir::new(root).sort_by_file_name().into_iter().filter_entry(is_wanted) {
+    WalkDir::new(root).sort_by_file_name().into_iter().filter_entry(is_wanted)
+}
+
+/// Sends every file below `root`; blocks.
+fn walk(root: &Path, exclude: &[PathBuf], found: &mpsc::Sender<Found>) {
+    for entry in wanted(root, exclude) {
         let found_here = match entry {
             Ok(entry) if entry.file_type().is_file() => Found::File(entry.into_path()),
             Ok(_) => continue,
@@ -196,144 +230,5 @@ fn walk(root: &Path, exclude: &[PathBuf], found: &mpsc::Sender<Found>) {
         if found.blocking_send(found_here).is_err() {
             return;
         }
-    }
-}
-
-/// What one look at a file tells.
-struct FileFacts {
-    mime: String,
-    id: AssetId,
-    len_bytes: u64,
-    modified: Option<std::time::SystemTime>,
-}
-
-/// What every file of one import shares.
-#[derive(Clone)]
-struct Run {
-    catalog: Catalog,
-    store: BlobStore,
-    root: Arc<Path>,
-    source_node: Option<String>,
-}
-
-impl Run {
-    /// Fails only if the catalog does.
-    async fn import_file(&self, path: &Path) -> Result<ImportOutcome, CatalogError> {
-        let looked_at = path.to_owned();
-        let facts = match tokio::task::spawn_blocking(move || look_at(&looked_at)).await {
-            Ok(Ok(Some(facts))) => facts,
-            Ok(Ok(None)) => return Ok(ImportOutcome::Skipped),
-            Ok(Err(error)) => {
-                return Ok(ImportOutcome::Failed(format!("It cannot be read: {error}.")));
-            }
-            Err(error) => return Ok(ImportOutcome::Failed(format!("It cannot be read: {error}."))),
-        };
-        let id = facts.id.clone();
-        let known = self.catalog.asset(&id).await?;
-        if let Some(key) = known.as_ref().and_then(|asset| asset.key.parse().ok()) {
-            match self.store.head(&key).await {
-                Ok(Some(_)) => return Ok(ImportOutcome::AlreadyThere(id)),
-                // Its original was lost: this is a chance to put it back.
-                Ok(None) => {}
-                Err(error) => return Ok(store_failed(&error)),
-            }
-        }
-
-        let key = keys::original(&id);
-        if let Err(outcome) = self.store_original(path, &facts).await {
-            return Ok(outcome);
-        }
-        if known.is_some() {
-            self.catalog.move_original(&id, &key).await?;
-            return Ok(ImportOutcome::Imported(id));
-        }
-        let added = self
-            .catalog
-            .add_asset(&NewAsset {
-                id: id.clone(),
-                key,
-                name: path.file_name().unwrap_or_default().to_string_lossy().into_owned(),
-                size_bytes: facts.len_bytes,
-                mime: facts.mime,
-                folder: folder_of(&self.root, path),
-                created_at: facts
-                    .modified
-                    .and_then(|time| Timestamp::try_from(time).ok())
-                    .unwrap_or_else(Timestamp::now),
-                source_node: self.source_node.clone(),
-                origin_path: Some(path.to_string_lossy().into_owned()),
-            })
-            .await?;
-        Ok(match added {
-            Added::New => ImportOutcome::Imported(id),
-            // Another file of the same bytes was faster.
-            Added::Known => ImportOutcome::AlreadyThere(id),
-        })
-    }
-
-    /// Copies the file into the store unless its bytes are there.
-    async fn store_original(&self, path: &Path, facts: &FileFacts) -> Result<(), ImportOutcome> {
-        let key = keys::original(&facts.id);
-        let stored = self.store.head(&key).await.map_err(|error| store_failed(&error))?;
-        if stored.is_some_and(|meta| meta.len_bytes == facts.len_bytes) {
-            return Ok(());
-        }
-        self.store.put_file(&key, path, &facts.mime).await.map_err(|error| store_failed(&error))?;
-        // A file being written to is not what was hashed any more, and must not bear that name.
-        let meta = tokio::fs::metadata(path).await;
-        let is_same = meta.is_ok_and(|meta| {
-            meta.len() == facts.len_bytes && meta.modified().ok() == facts.modified
-        });
-        if is_same {
-            return Ok(());
-        }
-        self.store.delete(&key).await.map_err(|error| store_failed(&error))?;
-        Err(ImportOutcome::Failed(
-            "It changed while it was being imported; import it again.".into(),
-        ))
-    }
-}
-
-fn store_failed(error: &BlobError) -> ImportOutcome {
-    ImportOutcome::Failed(format!("It could not be stored: {error}."))
-}
-
-/// `None` when the file is no media. Blocks.
-fn look_at(path: &Path) -> io::Result<Option<FileFacts>> {
-    let meta = fs::metadata(path)?;
-    let mut head = Vec::with_capacity(sniff::HEAD_BYTES);
-    File::open(path)?.take(sniff::HEAD_BYTES as u64).read_to_end(&mut head)?;
-    let name = path.file_name().unwrap_or_default().to_string_lossy();
-    let Some(mime) = sniff::media_mime(&head, &name) else { return Ok(None) };
-    let id = AssetId::from_digest(hash::sha256_file(path)?);
-    Ok(Some(FileFacts { mime, id, len_bytes: meta.len(), modified: meta.modified().ok() }))
-}
-
-/// Name of the imported folder and the folders below it, slash-separated.
-fn folder_of(root: &Path, path: &Path) -> String {
-    let below = path.parent().and_then(|parent| parent.strip_prefix(root).ok());
-    let below = below.into_iter().flat_map(Path::iter);
-    let segments: Vec<_> = root
-        .file_name()
-        .into_iter()
-        .chain(below)
-        .map(|segment| segment.to_string_lossy())
-        .collect();
-    segments.join("/")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn check(root: &str, path: &str, expected: &str) {
-        assert_eq!(folder_of(Path::new(root), Path::new(path)), expected);
-    }
-
-    #[test]
-    fn asset_folder_begins_with_the_name_of_the_imported_folder() {
-        check("/home/x/Photos", "/home/x/Photos/a.jpg", "Photos");
-        check("/home/x/Photos", "/home/x/Photos/2024/may/a.jpg", "Photos/2024/may");
-        check("/", "/mnt/a.jpg", "mnt");
     }
 }

@@ -2,50 +2,17 @@
 //!
 //! Must not: touch a store. Nothing else in the workspace puts a key together.
 
-use domain::AssetId;
+use domain::{AssetId, RenditionKind, UploadId};
 use sha2::{Digest, Sha256};
 
-use crate::blob::BlobKey;
+use crate::{blob::BlobKey, renditions};
 
-/// Below this, keys are originals that an import put there.
-const ORIGINALS: &str = "blobs/";
+/// Below this, keys are originals that Damwall put there.
+pub(crate) const ORIGINALS: &str = "blobs/";
+/// Below this, keys are uploads that nobody has verified yet.
+const UPLOADS: &str = "blobs/uploads/";
 /// Below this, keys are renditions.
-const DERIVED: &str = "derived/";
-
-/// A rendition that every picture and video has.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ThumbKind {
-    /// At most 320 px on the longer side.
-    Thumb320,
-    /// At most 640 px on the longer side.
-    Thumb640,
-}
-
-impl ThumbKind {
-    /// Name in keys and in the catalog.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Thumb320 => "thumb_320",
-            Self::Thumb640 => "thumb_640",
-        }
-    }
-
-    /// Longest side in pixels.
-    pub fn fit_px(self) -> u32 {
-        match self {
-            Self::Thumb320 => 320,
-            Self::Thumb640 => 640,
-        }
-    }
-
-    /// What the bytes depend on besides the original. A change makes new names.
-    fn params(self) -> &'static str {
-        match self {
-            Self::Thumb320 => "webp;q=80;fit=320;v1",
-            Self::Thumb640 => "webp;q=80;fit=640;v1",
-        }
-    }
-}
+pub(crate) const DERIVED: &str = "derived/";
 
 /// Key of an imported original: `blobs/sha256/aa/bb/<hex>`.
 pub fn original(id: &AssetId) -> BlobKey {
@@ -53,21 +20,36 @@ pub fn original(id: &AssetId) -> BlobKey {
     built(format!("{ORIGINALS}sha256/{}/{}/{hex}", &hex[..2], &hex[2..4]))
 }
 
+/// Key of an upload until it is verified: `blobs/uploads/<id>`.
+pub(crate) fn upload(id: &UploadId) -> BlobKey {
+    built(format!("{UPLOADS}{id}"))
+}
+
 /// Whether a key is one that Damwall itself puts in a store; all others are found by a scan.
 pub fn is_own(key: &str) -> bool {
     key.starts_with(ORIGINALS) || key.starts_with(DERIVED)
 }
 
-/// Immutable name of a thumbnail: `sha256(src|kind|params)` as 64 hex digits.
-pub fn thumb_name(src: &AssetId, kind: ThumbKind) -> String {
-    let text = format!("{src}|{}|{}", kind.as_str(), kind.params());
+/// Immutable name of a rendition: `sha256(src|kind|params)` as 64 hex digits.
+pub fn rendition_name(src: &AssetId, kind: RenditionKind) -> String {
+    let text = format!("{src}|{}|{}", kind.as_str(), renditions::params(kind));
     hex::encode(Sha256::digest(text))
 }
 
-/// Key of a thumbnail: `derived/<kind>/aa/bb/<name>`.
-pub fn thumb(src: &AssetId, kind: ThumbKind) -> BlobKey {
-    let name = thumb_name(src, kind);
+/// Key of a rendition: `derived/<kind>/aa/bb/<name>`.
+pub fn rendition(src: &AssetId, kind: RenditionKind) -> BlobKey {
+    let name = rendition_name(src, kind);
     built(format!("{DERIVED}{}/{}/{}/{name}", kind.as_str(), &name[..2], &name[2..4]))
+}
+
+/// Path on this server of the rendition of that name.
+pub fn rendition_url(src: &AssetId, kind: RenditionKind, name: &str) -> String {
+    if kind.is_proxy() {
+        // Leads to a signed URL of the store; large bytes do not pass through this server.
+        format!("/api/assets/{src}/renditions/{kind}")
+    } else {
+        format!("/assets/thumbs/{name}.{}", kind.extension())
+    }
 }
 
 /// Path on this server of the thumbnail of that name.
@@ -75,11 +57,19 @@ pub fn thumb_url(name: &str) -> String {
     format!("/assets/thumbs/{name}.webp")
 }
 
-/// The 64 hex digits of `<64 hex>.webp`, or `None` when the text is anything else.
-pub fn parse_thumb_file(file: &str) -> Option<&str> {
-    let name = file.strip_suffix(".webp")?;
+/// The 64 hex digits and the extension of `<64 hex>.webp`, or `None` when the text is anything else.
+pub fn parse_rendition_file(file: &str) -> Option<(&str, &str)> {
+    let (name, extension) = file.split_once('.')?;
     let is_lower_hex = |b: u8| matches!(b, b'0'..=b'9' | b'a'..=b'f');
-    (name.len() == 64 && name.bytes().all(is_lower_hex)).then_some(name)
+    let is_kind = RenditionKind::ALL.into_iter().any(|kind| kind.extension() == extension);
+    (is_kind && name.len() == 64 && name.bytes().all(is_lower_hex)).then_some((name, extension))
+}
+
+/// MIME type of a rendition's file by its extension.
+pub fn rendition_file_mime(file: &str) -> &'static str {
+    let extension = file.rsplit_once('.').map_or("", |(_, extension)| extension);
+    let kind = RenditionKind::ALL.into_iter().find(|kind| kind.extension() == extension);
+    kind.map_or("application/octet-stream", RenditionKind::mime)
 }
 
 /// A key built here from hex digits and constants.
@@ -104,29 +94,38 @@ mod tests {
     }
 
     #[test]
-    fn thumb_names_differ_by_kind_and_parse_back_from_their_url() {
-        let [small, large] =
-            [ThumbKind::Thumb320, ThumbKind::Thumb640].map(|kind| thumb_name(&id(), kind));
-        assert_ne!(small, large);
-        let url = thumb_url(&small);
-        let file = url.rsplit('/').next().unwrap();
-        assert_eq!(parse_thumb_file(file), Some(small.as_str()));
-        assert!(is_own(thumb(&id(), ThumbKind::Thumb320).as_str()));
+    fn rendition_names_differ_by_kind_and_parse_back_from_their_url() {
+        let mut names: Vec<_> =
+            RenditionKind::ALL.into_iter().map(|kind| rendition_name(&id(), kind)).collect();
+        for (kind, name) in RenditionKind::ALL.into_iter().zip(&names) {
+            assert!(is_own(rendition(&id(), kind).as_str()));
+            let url = rendition_url(&id(), kind, name);
+            match url.strip_prefix("/assets/thumbs/") {
+                Some(file) => {
+                    let parsed = parse_rendition_file(file);
+                    assert_eq!(parsed, Some((name.as_str(), kind.extension())));
+                }
+                None => assert!(kind.is_proxy(), "{url}"),
+            }
+        }
+        names.sort_unstable();
+        names.dedup();
+        assert_eq!(names.len(), RenditionKind::ALL.len());
     }
 
     proptest! {
         #[test]
-        fn thumb_file_accepts_only_hex_and_webp(file in "\\PC{0,80}") {
-            if let Some(name) = parse_thumb_file(&file) {
-                prop_assert_eq!(format!("{name}.webp"), file);
+        fn rendition_file_accepts_only_hex_and_known_extensions(file in "\\PC{0,80}") {
+            if let Some((name, extension)) = parse_rendition_file(&file) {
+                prop_assert_eq!(format!("{name}.{extension}"), file);
             }
         }
 
         #[test]
-        fn thumb_file_accepts_every_digest(digest: [u8; 32]) {
+        fn rendition_file_accepts_every_digest(digest: [u8; 32]) {
             let name = hex::encode(digest);
-            let file = format!("{name}.webp");
-            prop_assert_eq!(parse_thumb_file(&file), Some(name.as_str()));
+            let file = format!("{name}.vtt");
+            prop_assert_eq!(parse_rendition_file(&file), Some((name.as_str(), "vtt")));
         }
     }
 }

@@ -4,19 +4,35 @@
 //! processes ([`worker`]); SQL stands only in `db`; object keys are built only in [`keys`].
 
 pub mod blob;
+pub mod bucket_event;
+pub mod changes;
 mod child;
+pub mod container;
 mod db;
-mod hash;
+pub mod exif;
+mod facts;
 pub mod import;
+pub mod jobs;
 pub mod keys;
 pub mod probe;
-pub mod scan;
+pub mod reconcile;
+pub mod renditions;
+mod settle;
 pub mod sniff;
-pub mod thumbs;
+mod trash;
+pub mod upload;
+pub mod watch;
 pub mod worker;
 
 pub use blob::{BlobError, BlobKey, BlobStore, Disposition, PresignGet};
-pub use db::{Added, Catalog, CatalogError, Counts, NewAsset};
+pub use changes::Tag;
+pub use db::{
+    Added, Catalog, CatalogError, CatalogUrl, Counts, FinishedRecording, JobFilter, Measures,
+    NewAsset, NewRecording, ParseCatalogUrlError,
+};
 pub use import::{ImportOptions, ImportSummary, import_folder};
-pub use scan::{ScanSummary, scan_store};
-pub use thumbs::{ThumbWorker, ThumbWorkerOptions, thumb_bytes};
+pub use jobs::{JobWorker, JobWorkerOptions};
+pub use reconcile::{ReconcileOptions, ReconcileSummary, reconcile};
+pub use renditions::read::{rendition_bytes, rendition_file_key};
+pub use trash::{PurgeError, purge_asset, purge_trash};
+pub use upload::{Begun, PartLink, UploadError, UploadOptions, Uploads};

@@ -14,22 +14,34 @@ pub const FFPROBE_ARGS: &[&str] =
     &["-v", "error", "-print_format", "json", "-show_format", "-show_streams"];
 
 /// Arguments for ffmpeg and ffprobe that keep a file from making them open another one: local
-/// files only, and no playlist formats.
+/// files only, and no playlist formats. Nor are pictures decoded that are too large.
 pub const INPUT_GUARD_ARGS: &[&str] = &[
     "-protocol_whitelist",
     "file,pipe",
+    "-max_pixels",
+    "250000000",
     "-format_whitelist",
     "aac,ac3,aiff,amr,ape,asf,au,avi,caf,dv,eac3,flac,flv,gif,h264,hevc,ivf,m4v,matroska,mov,mp3,\
      mpeg,mpegts,mpegvideo,mpjpeg,mxf,nut,ogg,rm,tta,voc,w64,wav,wv",
 ];
 
 /// What a video or sound file holds.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct MediaInfo {
     /// Width and height as displayed: rotated, with square pixels. `None` without moving pictures.
     pub size_px: Option<(u32, u32)>,
     /// Playing time in milliseconds.
     pub duration_ms: Option<u64>,
+    /// What the file is, as ffmpeg names it: `mov,mp4,m4a,3gp,3g2,mj2`.
+    pub container: String,
+    /// Of the moving pictures, as ffmpeg names it: `h264`.
+    pub video_codec: Option<String>,
+    /// Of the moving pictures, as ffmpeg names it: `yuv420p`.
+    pub pixel_format: Option<String>,
+    /// Of the sound, as ffmpeg names it: `aac`.
+    pub audio_codec: Option<String>,
+    /// Of the whole file.
+    pub bits_per_s: Option<u64>,
 }
 
 /// The text is not what ffprobe writes about a file it understood.
@@ -37,33 +49,46 @@ pub struct MediaInfo {
 #[error("ffprobe wrote something else than its JSON: {0}")]
 pub struct ParseFfprobeError(#[from] serde_json::Error);
 
+/// Its JSON, as far as it is read.
 #[derive(Deserialize)]
-struct Report {
+pub(crate) struct Report {
     #[serde(default)]
-    streams: Vec<Stream>,
+    pub(crate) streams: Vec<Stream>,
     #[serde(default)]
-    format: Format,
+    pub(crate) format: Format,
 }
+
+pub(crate) type Tags = serde_json::Map<String, serde_json::Value>;
 
 #[derive(Deserialize, Default)]
-struct Format {
+pub(crate) struct Format {
     duration: Option<String>,
+    #[serde(default)]
+    format_name: String,
+    bit_rate: Option<String>,
+    #[serde(default)]
+    pub(crate) tags: Tags,
 }
 
 #[derive(Deserialize)]
-struct Stream {
+pub(crate) struct Stream {
     #[serde(default)]
-    codec_type: String,
+    pub(crate) codec_type: String,
+    codec_name: Option<String>,
+    pix_fmt: Option<String>,
     width: Option<f64>,
     height: Option<f64>,
     sample_aspect_ratio: Option<String>,
     duration: Option<String>,
+    pub(crate) avg_frame_rate: Option<String>,
+    pub(crate) r_frame_rate: Option<String>,
+    pub(crate) sample_rate: Option<String>,
     #[serde(default)]
     disposition: Disposition,
     #[serde(default)]
     side_data_list: Vec<SideData>,
     #[serde(default)]
-    tags: Tags,
+    pub(crate) tags: Tags,
 }
 
 #[derive(Deserialize, Default)]
@@ -75,11 +100,6 @@ struct Disposition {
 #[derive(Deserialize)]
 struct SideData {
     rotation: Option<f64>,
-}
-
-#[derive(Deserialize, Default)]
-struct Tags {
-    rotate: Option<String>,
 }
 
 /// Reads the output of ffprobe with [`FFPROBE_ARGS`].
@@ -97,7 +117,23 @@ pub fn parse_ffprobe(json: &[u8]) -> Result<MediaInfo, ParseFfprobeError> {
     let duration_ms = std::iter::once(&report.format.duration)
         .chain(durations)
         .find_map(|text| duration_ms(text.as_deref()?));
-    Ok(MediaInfo { size_px: video.and_then(displayed_px), duration_ms })
+    let audio = report.streams.iter().find(|stream| stream.codec_type == "audio");
+    Ok(MediaInfo {
+        size_px: video.and_then(displayed_px),
+        duration_ms,
+        container: word(&report.format.format_name).unwrap_or_default(),
+        video_codec: video.and_then(|stream| word(stream.codec_name.as_deref()?)),
+        pixel_format: video.and_then(|stream| word(stream.pix_fmt.as_deref()?)),
+        audio_codec: audio.and_then(|stream| word(stream.codec_name.as_deref()?)),
+        bits_per_s: report.format.bit_rate.and_then(|text| text.parse().ok()),
+    })
+}
+
+/// A name as ffmpeg has them; the text of anything else stays out of the catalog.
+fn word(text: &str) -> Option<String> {
+    let is_word = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'_' | b',' | b'-' | b'.');
+    let is_one = (1..=64).contains(&text.len()) && text.bytes().all(is_word);
+    is_one.then(|| text.to_owned())
 }
 
 fn duration_ms(text: &str) -> Option<u64> {
@@ -111,7 +147,7 @@ fn displayed_px(stream: &Stream) -> Option<(u32, u32)> {
     let width = side_px(stream.width? * aspect)?;
     let height = side_px(stream.height?)?;
     let by_matrix = stream.side_data_list.iter().find_map(|data| data.rotation);
-    let by_tag = || stream.tags.rotate.as_deref()?.parse::<f64>().ok();
+    let by_tag = || stream.tags.get("rotate")?.as_str()?.parse::<f64>().ok();
     let quarter_turns = by_matrix.or_else(by_tag).map_or(0.0, |degrees| (degrees / 90.0).round());
     let is_on_its_side = quarter_turns.rem_euclid(2.0) == 1.0;
     Some(if is_on_its_side { (height, width) } else { (width, height) })
@@ -136,7 +172,7 @@ mod tests {
 
     fn check(json: &str, size_px: Option<(u32, u32)>, duration_ms: Option<u64>) {
         let info = parse_ffprobe(json.as_bytes()).unwrap();
-        assert_eq!(info, MediaInfo { size_px, duration_ms }, "{json}");
+        assert_eq!((info.size_px, info.duration_ms), (size_px, duration_ms), "{json}");
     }
 
     #[test]
@@ -148,6 +184,20 @@ mod tests {
             Some((1920, 1080)),
             Some(12_346),
         );
+    }
+
+    #[test]
+    fn probe_tells_what_the_file_is_made_of() {
+        let info = parse_ffprobe(
+            br#"{"streams":[{"codec_type":"video","codec_name":"h264","pix_fmt":"yuv420p"},
+                {"codec_type":"audio","codec_name":"a b<script>"},{"codec_type":"audio","codec_name":"x"}],
+                "format":{"format_name":"mov,mp4","bit_rate":"1000"}}"#,
+        )
+        .unwrap();
+        assert_eq!(info.container, "mov,mp4");
+        assert_eq!(info.video_codec.as_deref(), Some("h264"));
+        assert_eq!(info.pixel_format.as_deref(), Some("yuv420p"));
+        assert_eq!((info.audio_codec, info.bits_per_s), (None, Some(1000)));
     }
 
     #[test]

@@ -5,6 +5,8 @@ use std::{fmt, str::FromStr};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use crate::{CameraId, Rendition};
+
 /// Name of an asset: `sha256:` and 64 lower-case hex digits of the original's SHA-256.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
@@ -75,7 +77,7 @@ impl fmt::Display for AssetId {
 }
 
 /// What an asset is to a person looking for it; derived from its MIME type.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum AssetKind {
     /// `image/*`
@@ -89,6 +91,9 @@ pub enum AssetKind {
 }
 
 impl AssetKind {
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::Image, Self::Video, Self::Audio, Self::Other];
+
     /// The kind of a MIME type such as `image/jpeg`.
     pub fn of_mime(mime: &str) -> Self {
         match mime.split('/').next() {
@@ -107,6 +112,19 @@ impl AssetKind {
             Self::Audio => "audio",
             Self::Other => "other",
         }
+    }
+}
+
+/// The text names no kind.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("expected image, video, audio or other")]
+pub struct ParseAssetKindError;
+
+impl FromStr for AssetKind {
+    type Err = ParseAssetKindError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        Self::ALL.into_iter().find(|kind| kind.as_str() == text).ok_or(ParseAssetKindError)
     }
 }
 
@@ -172,8 +190,26 @@ pub struct Asset {
     pub height_px: Option<u32>,
     /// Playing time in milliseconds.
     pub duration_ms: Option<u64>,
+    /// Codec of the picture, or of the sound where there is none, as ffprobe names it: `h264`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub codec: Option<String>,
+    /// Camera that recorded it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub camera: Option<CameraId>,
+    /// Whether that camera still writes it: `id` is provisional then, and `size` grows.
+    #[serde(default)]
+    pub recording: bool,
+    /// When it was put into the trash.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trashed_at: Option<Timestamp>,
+    /// ThumbHash in base64: a blur to show until the thumbnail is there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub thumbhash: Option<String>,
     /// Thumbnails.
     pub thumb: Thumb,
+    /// What was derived from it so far.
+    #[serde(default)]
+    pub renditions: Vec<Rendition>,
 }
 
 #[cfg(test)]

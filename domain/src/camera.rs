@@ -1,6 +1,7 @@
 //! A camera as everyone but the live plane sees it: its id and its state.
 
 mod definition;
+mod media;
 
 use std::{fmt, str::FromStr};
 
@@ -9,6 +10,7 @@ use serde::{Deserialize, Serialize};
 pub use definition::{
     CameraDefinition, CameraDetails, CameraProbe, ManagedBy, ProbedTrack, RtspTransport,
 };
+pub use media::MediaSettings;
 
 /// Name of a camera: 1–64 of `a-z 0-9 - _`, beginning with a letter or digit.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -116,6 +118,9 @@ pub struct LayerStatus {
     pub fps: f32,
     /// Payload bits received in the last second, in kbit/s.
     pub bitrate_kbps: u32,
+    /// Between its last two key frames, to 0.1 s; `None` before there were two.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key_frame_interval_ms: Option<u32>,
 }
 
 /// One camera in a listing. Carries no URL, which may hold credentials.
@@ -133,6 +138,13 @@ pub struct CameraStatus {
     /// Layers that arrive now, best first.
     #[serde(default)]
     pub layers: Vec<LayerStatus>,
+    /// Kind of its source: `rtsp`, `whep`, `ffmpeg`, `whip` (somebody publishes to it) or `test`.
+    #[serde(default)]
+    pub source: String,
+    /// What of it is too much, a sentence: more than its settings say, or than viewers can be shown at
+    /// once. Only for sources that are passed through.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub warning: Option<String>,
     /// RTP encoding name of the audio that viewers get, `opus`, `PCMU` or `PCMA`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub audio: Option<String>,
@@ -160,6 +172,8 @@ mod tests {
             state: CameraState::Lost { reason: "connection refused".into() },
             viewers: 0,
             layers: vec![],
+            source: "rtsp".into(),
+            warning: None,
             audio: None,
         };
         let json = serde_json::to_value(&status).unwrap();

@@ -1,6 +1,7 @@
-"""A WHIP publisher made of aiortc: a moving bar in H.264.
+"""A WHIP publisher made of aiortc: a moving bar, in H.264 unless another codec is named.
 
     whip_publisher.py http://127.0.0.1:8080/whip/studio
+    whip_publisher.py --codec VP8 URL
 
 Prints a JSON line when it is connected. The line `delete` on standard input ends its session. Ends
 when that is closed.
@@ -38,14 +39,17 @@ class MovingBar(VideoStreamTrack):
 async def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("url")
-    url = parser.parse_args().url
+    parser.add_argument("--codec", default="H264")
+    args = parser.parse_args()
+    url = args.url
 
     peer = RTCPeerConnection()
     peer.on("connectionstatechange", lambda: say(state=peer.connectionState))
     transceiver = peer.addTransceiver(MovingBar(), direction="sendonly")
     codecs = RTCRtpSender.getCapabilities("video").codecs
-    # It would rather send VP8, which the server has no use for.
-    transceiver.setCodecPreferences([one for one in codecs if one.mimeType == "video/H264"])
+    # The server would take its H.264 of all that it offers.
+    wanted = f"video/{args.codec}"
+    transceiver.setCodecPreferences([one for one in codecs if one.mimeType == wanted])
     await peer.setLocalDescription(await peer.createOffer())
     status, headers, answer = await ask(
         "POST", url, peer.localDescription.sdp, {"content-type": "application/sdp"}

@@ -6,14 +6,22 @@ import { join, resolve } from "node:path";
 
 import { Running } from "./process";
 
-const PROGRAM = process.env.DAMWALL_TEST_BIN ?? resolve(__dirname, "../../target/debug/damwall");
+export const PROGRAM = process.env.DAMWALL_TEST_BIN ?? resolve(__dirname, "../../target/debug/damwall");
 
 export interface AssetRow {
   id: string;
   name: string;
   kind: string;
   mime: string;
+  folder: string;
+  size: number;
   thumb: { state: "pending" | "ready" | "failed" | "none"; url_320?: string; url_640?: string };
+}
+
+export interface JobRow {
+  kind: string;
+  state: "pending" | "running" | "done" | "failed";
+  reason?: string;
 }
 
 export interface CameraRow {
@@ -22,6 +30,7 @@ export interface CameraRow {
   state: "idle" | "connecting" | "live" | "lost";
   reason?: string;
   viewers: number;
+  video?: { codec: string; width_px: number; height_px: number };
   layers: { rid: string; width_px: number; height_px: number }[];
 }
 
@@ -29,8 +38,9 @@ export interface CameraRow {
 export class Damwall {
   private constructor(
     readonly url: string,
-    private readonly running: Running,
+    private running: Running,
     private readonly folder: string,
+    private readonly args: string[],
   ) {}
 
   /** Starts a server with this configuration, after importing a folder when there is one. */
@@ -42,17 +52,30 @@ export class Damwall {
     if (library) {
       await Running.toEnd(PROGRAM, ["import", library, "--data-dir", data]);
     }
-    const running = Running.start(PROGRAM, [
-      "serve",
-      ...["--config", config, "--data-dir", data, "--addr", "127.0.0.1:0"],
-    ]);
+    const args = ["serve", "--config", config, "--data-dir", data];
+    const running = Running.start(PROGRAM, [...args, "--addr", "127.0.0.1:0"]);
     try {
       const [, url] = await running.line(/damwall listening on (http:\/\/\S+)/);
-      return new Damwall(url, running, folder);
+      return new Damwall(url, running, folder, args);
     } catch (error) {
       await running.stop();
       throw error;
     }
+  }
+
+  get dataFolder(): string {
+    return join(this.folder, "data");
+  }
+
+  /** Ends the program at once, as a power cut does. */
+  async crash(): Promise<void> {
+    await this.running.kill();
+  }
+
+  /** Starts it again at the same address, with the same data. */
+  async restart(): Promise<void> {
+    this.running = Running.start(PROGRAM, [...this.args, "--addr", new URL(this.url).host]);
+    await this.running.line(/damwall listening on (http:\/\/\S+)/);
   }
 
   /** The URL that logs in, which the server prints when a token is needed. */
@@ -63,6 +86,30 @@ export class Damwall {
 
   async assets(): Promise<AssetRow[]> {
     return (await this.json<{ items: AssetRow[] }>("/api/assets?limit=100")).items;
+  }
+
+  /** Sends a file as the upload page's form does; resolves to the asset's id. */
+  async upload(name: string, bytes: Buffer): Promise<string> {
+    const body = new FormData();
+    body.set("folder", "");
+    body.set("file", new Blob([new Uint8Array(bytes)]), name);
+    await fetch(`${this.url}/api/uploads/form`, { method: "POST", body });
+    const row = (await this.assets()).find((asset) => asset.name === name);
+    if (!row) throw new Error(`${name} was not taken`);
+    return row.id;
+  }
+
+  /** Waits until no job of an asset waits or runs; resolves to the states they ended in. */
+  async jobsOver(id: string): Promise<Record<string, string>> {
+    const deadline = Date.now() + 30_000;
+    for (;;) {
+      const { items } = await this.json<{ items: JobRow[] }>(`/api/jobs?asset=${id}`);
+      if (items.length > 0 && items.every(({ state }) => state === "done" || state === "failed")) {
+        return Object.fromEntries(items.map(({ kind, state }) => [kind, state]));
+      }
+      if (Date.now() > deadline) throw new Error(`not over: ${JSON.stringify(items)}`);
+      await new Promise((resume) => setTimeout(resume, 100));
+    }
   }
 
   async cameras(): Promise<CameraRow[]> {
@@ -82,8 +129,13 @@ export class Damwall {
   }
 
   /** Adds a camera through the API. */
-  async addCamera(id: string, url: string): Promise<void> {
-    await this.send("POST", "/api/cameras", { id, url });
+  async addCamera(id: string, url: string, more: object = {}): Promise<void> {
+    await this.send("POST", "/api/cameras", { id, url, ...more });
+  }
+
+  /** Gives a camera of the API another source. */
+  async changeCamera(id: string, url: string): Promise<void> {
+    await this.send("PUT", `/api/cameras/${id}`, { id, url });
   }
 
   /** Takes it out again; one that is not there is fine. */
@@ -100,6 +152,12 @@ export class Damwall {
     if (!response.ok) {
       throw new Error(`${method} ${path} answered ${response.status}: ${await response.text()}`);
     }
+  }
+
+  /** Writes another configuration and has it read (SIGHUP). */
+  reload(toml: string): void {
+    writeFileSync(join(this.folder, "damwall.toml"), toml);
+    this.running.signal("SIGHUP");
   }
 
   /** What the server has printed, for the report of a failed test. */

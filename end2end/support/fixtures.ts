@@ -10,6 +10,10 @@ export { expect };
 interface WorkerFixtures {
   /** Lines in front of the server's configuration; another value gets another server. */
   serverConfig: string;
+  /** Whether it has imported the media folder. */
+  hasMedia: boolean;
+  /** Lines of its `[live]` section. */
+  liveConfig: string;
   camera: Camera;
   damwall: Damwall;
 }
@@ -22,6 +26,9 @@ interface TestFixtures {
 
 export const test = base.extend<TestFixtures, WorkerFixtures>({
   serverConfig: ["", { scope: "worker", option: true }],
+  hasMedia: [true, { scope: "worker", option: true }],
+  // Any free UDP port: another Damwall may run on this machine.
+  liveConfig: ['udp_addr = "127.0.0.1:0"', { scope: "worker", option: true }],
 
   camera: [
     async ({}, use) => {
@@ -33,12 +40,11 @@ export const test = base.extend<TestFixtures, WorkerFixtures>({
   ],
 
   damwall: [
-    async ({ camera, serverConfig }, use) => {
+    async ({ camera, serverConfig, hasMedia, liveConfig }, use) => {
       const cameras = `[[cameras]]\nid = "door"\nname = "Door"\nurl = "${camera.url}"\n`;
-      // Any free UDP port: another Damwall may run on this machine.
-      const live = '[live]\nudp_addr = "127.0.0.1:0"\n';
-      const toml = [serverConfig, live, cameras].join("\n");
-      const damwall = await Damwall.start(toml, process.env.DAMWALL_TEST_MEDIA);
+      const toml = [serverConfig, "[live]", liveConfig, cameras].join("\n");
+      const media = hasMedia ? process.env.DAMWALL_TEST_MEDIA : undefined;
+      const damwall = await Damwall.start(toml, media);
       await use(damwall);
       await damwall.stop();
     },
@@ -68,6 +74,19 @@ export const test = base.extend<TestFixtures, WorkerFixtures>({
     { auto: true },
   ],
 });
+
+/** Chromium's made-up camera and microphone, which need nobody's consent. */
+export const FAKE_DEVICES = {
+  permissions: ["camera", "microphone"],
+  launchOptions: async ({ launchOptions }, use) => {
+    const args = [
+      ...(launchOptions.args ?? []),
+      "--use-fake-device-for-media-stream",
+      "--use-fake-ui-for-media-stream",
+    ];
+    await use({ ...launchOptions, args });
+  },
+} satisfies Parameters<typeof test.use>[0];
 
 /** How many frames a tile's `<video>` has presented. */
 export async function presentedFrames(tile: Locator): Promise<number> {

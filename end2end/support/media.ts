@@ -1,6 +1,7 @@
 // A small folder of pictures and a film, drawn by ffmpeg.
 
-import { mkdirSync } from "node:fs";
+import { mkdirSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
 import { join } from "node:path";
 
 import { Running } from "./process";
@@ -36,4 +37,20 @@ export async function makeMedia(folder: string): Promise<void> {
       join(folder, "film.mp4"),
     ),
   ]);
+}
+
+/** One file that ffmpeg draws or sounds; its name's end says what it is. */
+export async function drawn(name: string, graph: string, ...output: string[]): Promise<Buffer> {
+  const folder = mkdtempSync(join(tmpdir(), "damwall-drawn-"));
+  try {
+    const path = join(folder, name);
+    await Running.toEnd("ffmpeg", [
+      ...["-nostdin", "-v", "error", "-f", "lavfi", "-i", graph],
+      ...output,
+      path,
+    ]);
+    return readFileSync(path);
+  } finally {
+    rmSync(folder, { recursive: true, force: true });
+  }
 }

@@ -88,9 +88,9 @@ export class AiortcViewers {
   }
 }
 
-/** An aiortc publisher, which is connected. */
-export async function aiortcPublisher(url: string): Promise<Running> {
-  const publisher = start("whip_publisher.py", [url]);
+/** An aiortc publisher of that codec, which is connected. */
+export async function aiortcPublisher(url: string, codec: string): Promise<Running> {
+  const publisher = start("whip_publisher.py", [`--codec=${codec}`, url]);
   await publisher.line(/"state": "connected"/);
   return publisher;
 }

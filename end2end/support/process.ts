@@ -83,6 +83,11 @@ export class Running {
     }
   }
 
+  /** Sends it a signal. */
+  signal(name: NodeJS.Signals): void {
+    this.child.kill(name);
+  }
+
   /** Ends it at once, as a camera does whose plug is pulled. */
   async kill(): Promise<void> {
     this.child.kill("SIGKILL");

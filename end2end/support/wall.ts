@@ -25,21 +25,39 @@ export async function keepPeers(page: Page): Promise<void> {
 export const peersMade = (page: Page): Promise<number> =>
   page.evaluate(() => (window as unknown as { peers: unknown[] }).peers.length);
 
-/** Bytes of video that a tile's `<video>` has received. */
-export function bytesReceived(tile: Locator): Promise<number> {
+/** What the browser says of the video that a tile's `<video>` receives. */
+export interface Inbound {
+  id: string;
+  bytesReceived: number;
+  framesDecoded: number;
+  keyFramesDecoded: number;
+  freezeCount: number;
+  decoderImplementation: string;
+  /** As `video/H264`. */
+  mimeType: string;
+}
+
+/** Of every stream of video that a tile's `<video>` has received, on whichever connection. */
+export function inbound(tile: Locator): Promise<Inbound[]> {
   return tile.locator("video").evaluate(async (element) => {
     const stream = (element as HTMLVideoElement).srcObject as MediaStream | null;
     const track = stream?.getVideoTracks()[0];
-    let bytes = 0;
+    const found: Inbound[] = [];
     for (const peer of (window as unknown as { peers: RTCPeerConnection[] }).peers) {
       const receiver = peer.getReceivers().find((one) => one.track === track);
-      if (!receiver) continue;
-      for (const stats of (await receiver.getStats()).values()) {
-        if (stats.type === "inbound-rtp") bytes += stats.bytesReceived;
+      const report = await receiver?.getStats();
+      for (const stats of report?.values() ?? []) {
+        if (stats.type !== "inbound-rtp") continue;
+        found.push({ ...stats, mimeType: report!.get(stats.codecId)?.mimeType ?? "" });
       }
     }
-    return bytes;
+    return found;
   });
+}
+
+/** Bytes of video that a tile's `<video>` has received. */
+export async function bytesReceived(tile: Locator): Promise<number> {
+  return (await inbound(tile)).reduce((bytes, stats) => bytes + stats.bytesReceived, 0);
 }
 
 /** Size of the picture that plays. */

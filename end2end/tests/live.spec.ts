@@ -29,12 +29,15 @@ test("pictures of an RTSP camera play over WHEP", async ({ page }) => {
 });
 
 test("two viewers watch one camera", async ({ browser, damwall }) => {
+  test.setTimeout(60_000);
   const contexts = await Promise.all([1, 2].map(() => browser.newContext({ baseURL: damwall.url })));
   try {
     const pages = await Promise.all(contexts.map((context) => context.newPage()));
     const tiles = await Promise.all(pages.map(watch));
     await Promise.all(tiles.map((tile) => framesMore(tile, 30)));
-    expect((await damwall.cameras())[0].viewers).toBe(2);
+    // On a busy machine a page may have asked a second time; the first answer's session ends by itself.
+    const viewers = async () => (await damwall.cameras())[0].viewers;
+    await expect.poll(viewers, { timeout: 40_000 }).toBe(2);
   } finally {
     await Promise.all(contexts.map((context) => context.close()));
   }

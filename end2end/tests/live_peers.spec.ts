@@ -5,7 +5,7 @@ import type { Page } from "@playwright/test";
 import { Camera } from "../support/camera";
 import { expect, framesMore, test } from "../support/fixtures";
 import { AiortcViewers, aiortcPublisher, deleteBy, ffmpegPublisher } from "../support/peers";
-import { tileOf } from "../support/wall";
+import { inbound, keepPeers, tileOf } from "../support/wall";
 
 test.describe("aiortc watches", () => {
   // A camera that nobody else plays: who joins another's play waits for the next key frame.
@@ -90,16 +90,21 @@ test.describe("what is published plays in Chromium:", () => {
     await framesMore(tileOf(page, "studio"), 30);
   };
 
-  test("from aiortc", async ({ page, damwall }) => {
-    const publisher = await aiortcPublisher(`${damwall.url}/whip/studio`);
-    try {
-      await damwall.live("studio");
-      await plays(page);
-      expect(await deleteBy(publisher)).toBe(200);
-    } finally {
-      await publisher.stop();
-    }
-  });
+  for (const codec of ["H264", "VP8"]) {
+    test(`${codec} from aiortc`, async ({ page, damwall }) => {
+      const publisher = await aiortcPublisher(`${damwall.url}/whip/studio`, codec);
+      try {
+        await damwall.live("studio");
+        await keepPeers(page);
+        await plays(page);
+        const [stats] = await inbound(tileOf(page, "studio"));
+        expect(stats.mimeType).toBe(`video/${codec}`);
+        expect(await deleteBy(publisher)).toBe(200);
+      } finally {
+        await publisher.stop();
+      }
+    });
+  }
 
   test("from ffmpeg, with its sound", async ({ page, damwall }) => {
     const publisher = ffmpegPublisher(`${damwall.url}/whip/studio`);

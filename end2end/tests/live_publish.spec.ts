@@ -1,19 +1,11 @@
 // A browser that publishes, and another page that watches it.
 
-import { expect, framesMore, test } from "../support/fixtures";
-import { tileOf } from "../support/wall";
+import type { Page } from "@playwright/test";
 
-test.use({
-  permissions: ["camera", "microphone"],
-  launchOptions: async ({ launchOptions }, use) => {
-    const args = [
-      ...(launchOptions.args ?? []),
-      "--use-fake-device-for-media-stream",
-      "--use-fake-ui-for-media-stream",
-    ];
-    await use({ ...launchOptions, args });
-  },
-});
+import { expect, FAKE_DEVICES, framesMore, test } from "../support/fixtures";
+import { inbound, keepPeers, peersMade, pictureSize, tileOf } from "../support/wall";
+
+test.use(FAKE_DEVICES);
 
 test.beforeAll(async ({ damwall }) => {
   await damwall.addCamera("studio", "whip:");
@@ -55,6 +47,103 @@ test("what a browser publishes plays on the wall", async ({ page, context, damwa
   await expect.poll(state).not.toBe("live");
   await page.getByTestId("publish-close").click();
   await expect(publish).toHaveAttribute("data-state", "idle");
+});
+
+/** Publishes this computer's camera from the publish page. */
+async function publish(page: Page, size: string, simulcast: boolean) {
+  await page.goto("/live/publish/studio");
+  await page.getByTestId("publish-simulcast").setChecked(simulcast);
+  await page.getByLabel("Size").selectOption(size);
+  await page.getByTestId("open-camera").click();
+  await page.getByTestId("publish-start").click();
+  await expect(page.getByTestId("publish")).toHaveAttribute("data-state", "live", {
+    timeout: 15_000,
+  });
+}
+
+async function unpublish(page: Page) {
+  await page.bringToFront();
+  await page.getByTestId("publish-stop").click();
+  await expect(page.getByTestId("publish")).toHaveAttribute("data-state", "preview");
+}
+
+// What Debian's Chromium can encode. Each comes to the viewer as it was sent.
+for (const [codec, named] of [
+  ["H264", /^avc1\./],
+  ["VP8", /^vp8$|^vp08\./],
+  ["VP9", /^vp09\./],
+  ["AV1", /^av01\./],
+] as const) {
+  test(`${codec} of a browser plays in another`, async ({ page, context, damwall }) => {
+    test.setTimeout(60_000);
+    await page.addInitScript((mimeType) => {
+      const offer = RTCPeerConnection.prototype.createOffer;
+      RTCPeerConnection.prototype.createOffer = function (this: RTCPeerConnection) {
+        const { codecs } = RTCRtpSender.getCapabilities("video")!;
+        const wanted = codecs.filter((one) => [mimeType, "video/rtx"].includes(one.mimeType));
+        for (const transceiver of this.getTransceivers()) {
+          if (transceiver.sender.track?.kind === "video") transceiver.setCodecPreferences(wanted);
+        }
+        return offer.call(this) as Promise<RTCSessionDescriptionInit>;
+      } as typeof offer;
+    }, `video/${codec}`);
+    await publish(page, "480p", false);
+    await damwall.live("studio");
+    const studio = (await damwall.cameras()).find((row) => row.id === "studio");
+    expect(studio?.video?.codec).toMatch(named);
+
+    const wall = await context.newPage();
+    await keepPeers(wall);
+    await wall.goto("/live?camera=studio");
+    const tile = tileOf(wall, "studio");
+    await framesMore(tile, 30, 20_000);
+    const [stats, ...others] = await inbound(tile);
+    expect(others).toEqual([]);
+    expect(stats.mimeType).toBe(`video/${codec}`);
+    await wall.close();
+    await unpublish(page);
+  });
+}
+
+test("a simulcast of a browser is three layers, between which a viewer goes in its session", async ({
+  page,
+  context,
+  damwall,
+}) => {
+  test.setTimeout(90_000);
+  await publish(page, "720p", true);
+  const layers = async () => {
+    const studio = (await damwall.cameras()).find((row) => row.id === "studio");
+    return studio?.layers.map(({ rid, width_px, height_px }) => `${rid} ${width_px}x${height_px}`);
+  };
+  // The best comes last: the browser sends it when it believes that the path carries it.
+  await expect.poll(layers, { timeout: 30_000 }).toEqual(["h 1280x720", "m 640x360", "l 320x180"]);
+
+  const wall = await context.newPage();
+  await keepPeers(wall);
+  let session = "";
+  wall.on("response", async (response) => {
+    const path = new URL(response.url()).pathname;
+    if (path === "/whep/studio") session = (await response.headerValue("location")) ?? "";
+  });
+  await wall.goto("/live?camera=studio");
+  const tile = tileOf(wall, "studio");
+  await framesMore(tile, 15, 20_000);
+  for (const [rid, size] of [
+    ["l", "320x180"],
+    ["m", "640x360"],
+    ["h", "1280x720"],
+    ["l", "320x180"],
+  ]) {
+    const data = { mediaId: "0", rid };
+    const answer = await wall.request.post(`${session}/layer`, { data });
+    expect(answer.status()).toBe(200);
+    await expect.poll(() => pictureSize(tile), { message: rid }).toBe(size);
+    await framesMore(tile, 15);
+  }
+  expect(await peersMade(wall)).toBe(1);
+  await wall.close();
+  await unpublish(page);
 });
 
 test.describe("when somebody publishes already", () => {

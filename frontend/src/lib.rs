@@ -1,10 +1,15 @@
 //! Browser entry point.
 
+use leptos::prelude::location_pathname;
 use wasm_bindgen::prelude::wasm_bindgen;
 
 /// Brings the page that the server rendered to life; called by the script in the page.
 #[wasm_bindgen]
-pub fn hydrate() {
+pub async fn hydrate() {
     console_error_panic_hook::set_once();
-    leptos::mount::hydrate_body(app::App);
+    let path = location_pathname().unwrap_or_default();
+    // Without its part, a page stays as the server rendered it: it works like that, too.
+    if app::load_part_of(&path).await.is_ok() {
+        leptos::mount::hydrate_body(app::App);
+    }
 }

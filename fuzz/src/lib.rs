@@ -11,6 +11,7 @@ pub use media::{camera, sansio};
 use sansio::{
     packetize::MAX_PAYLOAD_BYTES,
     sdp::write::{Local, Ssrcs},
+    transport_address::TransportAddress,
 };
 
 /// The pure part of the crate `media`, from its sources: the whole of it has two hundred crates more to
@@ -92,6 +93,8 @@ pub fn assert_fit(payloads: &[Bytes]) {
     }
 }
 
+const SERVER: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8189);
+
 /// Our side of a session.
 pub const LOCAL: Local<'static> = Local {
     ice_ufrag: "oursours",
@@ -99,7 +102,7 @@ pub const LOCAL: Local<'static> = Local {
     fingerprint: "00:01:02:03:04:05:06:07:08:09:0A:0B:0C:0D:0E:0F:\
         10:11:12:13:14:15:16:17:18:19:1A:1B:1C:1D:1E:1F",
     ssrcs: Ssrcs { video: 7, rtx: 8, audio: 9 },
-    candidates: const { &[SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8189)] },
+    candidates: const { &[TransportAddress::Udp(SERVER), TransportAddress::Tcp(SERVER)] },
 };
 
 /// A description of ours is SDP of whole lines, and what it says of the transport is what [`LOCAL`] says:

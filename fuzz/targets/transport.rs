@@ -3,7 +3,6 @@
 #![no_main]
 
 use std::{
-    net::SocketAddr,
     sync::LazyLock,
     time::{Duration, Instant},
 };
@@ -14,8 +13,10 @@ use damwall_fuzz::sansio::{
     format::Codec,
     outbox::Outbox,
     sdp::write::{Agreed, ExtensionIds, Ssrcs},
+    srtp::DtlsRole,
     stun::{IntegrityKey, write_binding_request},
     transport::{IceCredentials, TransportParameters},
+    transport_address::TransportAddress,
     wall_clock::WallClock,
     whep_session::{Event, SessionParameters, WhepSession},
 };
@@ -40,6 +41,7 @@ fn parameters(now: Instant) -> SessionParameters {
     };
     SessionParameters {
         transport: TransportParameters { ice, remote_fingerprint: [1; 32] },
+        role: DtlsRole::Server,
         video,
         audio: None,
         ssrcs: Ssrcs { video: 7, rtx: 8, audio: 9 },
@@ -53,7 +55,7 @@ fuzz_target!(|data: &[u8]| {
     let mut session = WhepSession::new(parameters(now), &IDENTITY, now);
     let mut out = Outbox::default();
     let addresses = ["192.0.2.1:1", "192.0.2.2:2"];
-    let addresses = addresses.map(|text| text.parse::<SocketAddr>().expect("an address"));
+    let addresses = addresses.map(|text| TransportAddress::Udp(text.parse().expect("an address")));
     let mut checked = [false; 2];
     let mut input = Input::new(data);
     while !input.is_empty() {

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use base64::prelude::{BASE64_STANDARD, Engine as _};
-use domain::{CameraId, RtspTransport};
+use domain::{CameraId, MediaSettings, RtspTransport};
 use url::Url;
 
 /// One camera of the configuration.
@@ -23,6 +23,8 @@ pub struct CameraConfig {
     pub audio: bool,
     /// How `rtsp://` cameras send.
     pub rtsp_transport: RtspTransport,
+    /// What its media is to be like.
+    pub media: MediaSettings,
 }
 
 impl CameraConfig {
@@ -36,6 +38,7 @@ impl CameraConfig {
             on_demand: false,
             audio: true,
             rtsp_transport: RtspTransport::default(),
+            media: MediaSettings::default(),
         }
     }
 }
@@ -60,6 +63,19 @@ pub enum SourceUrl {
         /// Even, 64–2160.
         height_px: u32,
     },
+}
+
+impl SourceUrl {
+    /// What kind it is, in a word.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Rtsp(_) => "rtsp",
+            Self::Whep(_) => "whep",
+            Self::Ffmpeg(_) => "ffmpeg",
+            Self::Whip => "whip",
+            Self::Test { .. } => "test",
+        }
+    }
 }
 
 /// An `rtsp://` or `rtsps://` URL with its credentials set apart.

@@ -12,7 +12,7 @@ use std::{
     time::Instant,
 };
 
-use domain::CameraId;
+use domain::{CameraId, MediaSettings};
 use tokio::sync::{Notify, mpsc, watch};
 
 use crate::sansio::{access_unit::AccessUnit, assemble::Assembled, format::Format};
@@ -72,6 +72,7 @@ pub struct Feed {
     epoch: Instant,
     viewers: AtomicU32,
     is_on_demand: AtomicBool,
+    media: Mutex<MediaSettings>,
     demand: watch::Sender<u32>,
     news: Arc<watch::Sender<News>>,
     ingress: Mutex<Option<mpsc::Sender<Ingress>>>,
@@ -107,6 +108,7 @@ impl Feed {
             epoch: Instant::now(),
             viewers: AtomicU32::new(0),
             is_on_demand: AtomicBool::new(false),
+            media: Mutex::default(),
             demand: watch::Sender::new(0),
             news,
             ingress: Mutex::default(),
@@ -198,6 +200,16 @@ impl Feed {
     /// Whether asking for the camera may bring it to life; to be said when it is configured.
     pub fn set_on_demand(&self, is_on_demand: bool) {
         self.is_on_demand.store(is_on_demand, Ordering::Relaxed);
+    }
+
+    /// What the camera's media is to be like.
+    pub fn set_media(&self, media: MediaSettings) {
+        *self.media.lock().unwrap_or_else(PoisonError::into_inner) = media;
+    }
+
+    /// See [`Self::set_media`].
+    pub fn media(&self) -> MediaSettings {
+        *self.media.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Whether asking for the camera may bring it to life.

@@ -18,7 +18,7 @@ use tracing::{info, warn};
 
 use crate::{
     camera::{CameraConfig, SourceUrl},
-    hub::{Feed, MAX_LAYERS, TrackIndex},
+    hub::{Feed, MAX_LAYERS, Track, TrackIndex},
     ingest::{publisher::TrackPublisher, rtsp::RtspSessions, whep::WhepSessions},
     sansio::backoff::Backoff,
 };
@@ -31,6 +31,8 @@ pub mod rtsp;
 pub mod test_pattern;
 mod tls_relay;
 mod transcode;
+mod warning;
+mod watchdog;
 mod whep;
 mod whip;
 
@@ -38,8 +40,9 @@ mod whip;
 pub const SILENCE_TIMEOUT: Duration = Duration::from_secs(3);
 /// A camera on demand stays connected for this long after its last viewer.
 pub const DEMAND_LINGER: Duration = Duration::from_secs(10);
-/// Somebody looks at a camera that is away: it is tried this often at least, to be back within 2 s.
-const WATCHED_RETRY: Duration = Duration::from_millis(1_500);
+/// Somebody looks at a camera that is away: it is tried this often at least, to be back within 2 s of its
+/// return, of which a camera takes some to answer and to give its first picture.
+const WATCHED_RETRY: Duration = Duration::from_secs(1);
 /// For telling a camera at the end that its session is over.
 const STOP_TEARDOWN_TIMEOUT: Duration = Duration::from_secs(4);
 
@@ -84,6 +87,12 @@ pub enum SourceError {
     /// Packets stopped.
     #[error("no picture for 3 seconds")]
     Silent,
+    /// Nothing that a decoder could begin with.
+    #[error("packets come, but no key frame for 20 seconds")]
+    NoKeyFrame,
+    /// Nothing that says what the pictures are.
+    #[error("packets come, but no parameter sets (SPS and PPS) for 20 seconds")]
+    NoParameterSets,
     /// It ended the stream.
     #[error("the camera ended the stream")]
     Ended,
@@ -146,13 +155,21 @@ pub struct Camera {
     away: Mutex<CameraState>,
     /// Frames in the last second of every layer, the bits of an `f32`.
     layer_fps: [AtomicU32; MAX_LAYERS],
+    /// Between the last two key frames of every layer, in ms, to 0.1 s; 0 before there were two.
+    layer_key_interval_ms: [AtomicU32; MAX_LAYERS],
 }
 
 impl Camera {
     /// A camera that has not been tried yet.
     pub fn new(config: CameraConfig, feed: Arc<Feed>) -> Self {
         let state = if config.on_demand { CameraState::Idle } else { CameraState::Connecting };
-        Self { config, feed, away: Mutex::new(state), layer_fps: Default::default() }
+        Self {
+            config,
+            feed,
+            away: Mutex::new(state),
+            layer_fps: Default::default(),
+            layer_key_interval_ms: Default::default(),
+        }
     }
 
     /// What the camera does now.
@@ -173,13 +190,24 @@ impl Camera {
             name: self.config.name.clone(),
             state,
             viewers: self.feed.viewers(),
+            source: self.config.source.kind().to_owned(),
+            warning: self.warning(&layers),
             layers,
             audio: audio.map(|format| format.codec.encoding_name().to_owned()),
         }
     }
 
+    /// What of a camera that is passed through is too much; what is encoded here keeps to its settings.
+    fn warning(&self, layers: &[LayerStatus]) -> Option<String> {
+        let is_passed_through =
+            matches!(self.config.source, SourceUrl::Rtsp(_) | SourceUrl::Whep(_));
+        let own = |layer: &&LayerStatus| [MAIN.1, SUB.1].contains(&layer.rid.as_str());
+        let mut own = layers.iter().filter(own).filter(|_| is_passed_through);
+        own.find_map(|layer| warning::of(layer, &self.config.media))
+    }
+
     fn layers(&self) -> Vec<LayerStatus> {
-        let layer = |(track, fps): (&Arc<crate::hub::Track>, &AtomicU32)| {
+        let layer = |((track, fps), interval): ((&Arc<Track>, &AtomicU32), &AtomicU32)| {
             let format = track.format()?;
             // VP8 and its like tell their size in the stream, which nobody here reads.
             let unknown = || VideoParameters {
@@ -192,9 +220,11 @@ impl Camera {
                 video: format.video.clone().unwrap_or_else(unknown),
                 fps: f32::from_bits(fps.load(Ordering::Relaxed)),
                 bitrate_kbps: track.bitrate_bps() / 1000,
+                key_frame_interval_ms: Some(interval.load(Ordering::Relaxed)).filter(|ms| *ms > 0),
             })
         };
-        self.feed.layers().iter().zip(&self.layer_fps).filter_map(layer).collect()
+        let tracks = self.feed.layers().iter().zip(&self.layer_fps);
+        tracks.zip(&self.layer_key_interval_ms).filter_map(layer).collect()
     }
 
     fn set_away(&self, state: CameraState) {

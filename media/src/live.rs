@@ -37,6 +37,8 @@ const STOP_TIMEOUT: Duration = Duration::from_secs(5);
 pub struct LiveConfig {
     /// The one UDP port of all WebRTC sessions; port 0 takes any free one.
     pub udp_addr: SocketAddr,
+    /// The one TCP port of sessions that UDP does not reach; none unless given.
+    pub tcp_addr: Option<SocketAddr>,
     /// Addresses to announce instead of this machine's own.
     pub announced: Vec<IpAddr>,
     /// Most sessions at once.
@@ -102,6 +104,7 @@ impl Cameras {
         info!(camera.id = %id, source = %config.source, "camera {id}: {}", config.source);
         let feed = self.0.hub.add(&id);
         feed.set_on_demand(config.on_demand);
+        feed.set_media(config.media);
         let camera = Arc::new(Camera::new(config, feed));
         let token = self.0.tasks.token.child_token();
         let run = run(running.remove(&id), camera.clone(), token.clone());
@@ -185,19 +188,20 @@ impl Tasks {
 }
 
 impl Live {
-    /// Starts cameras and the WebRTC port on `runtime`.
+    /// Starts cameras and the WebRTC ports on `runtime`.
     ///
     /// # Errors
-    /// When the UDP port cannot be had.
+    /// When a port cannot be had.
     pub async fn start(config: LiveConfig, runtime: &Handle) -> Result<Self, RtcStartError> {
         let hub = Arc::new(Hub::default());
         let (viewer_tasks, camera_tasks) = (Tasks::default(), Tasks::default());
 
         let bind_hub = hub.clone();
+        let ports = rtc::Ports { udp: config.udp_addr, tcp: config.tcp_addr };
         let bound = runtime
-            .spawn(async move {
-                rtc::bind(bind_hub, config.udp_addr, &config.announced, config.limits).await
-            })
+            .spawn(
+                async move { rtc::bind(bind_hub, ports, &config.announced, config.limits).await },
+            )
             .await;
         let (rtc, rtc_loop) = bound.expect("binding a socket does not panic")?;
         viewer_tasks.tracker.spawn_on(rtc_loop.run(viewer_tasks.token.clone()), runtime);

@@ -153,9 +153,26 @@ impl Auth {
         set_cookie("", 0, headers)
     }
 
+    /// Who a request is from that no layer has seen yet; `None` when it is not let in.
+    pub(crate) fn access<B>(
+        &self,
+        request: &axum::http::Request<B>,
+        cross_origin: Option<CrossOrigin>,
+    ) -> Option<Access> {
+        self.admit_from(request, cross_origin).ok().map(|admitted| admitted.access)
+    }
+
     fn admit(&self, request: &Request) -> Result<Admitted, Refused> {
+        self.admit_from(request, request.extensions().get::<CrossOrigin>().copied())
+    }
+
+    fn admit_from<B>(
+        &self,
+        request: &axum::http::Request<B>,
+        cross_origin: Option<CrossOrigin>,
+    ) -> Result<Admitted, Refused> {
         let headers = request.headers();
-        let is_cross_origin = request.extensions().get::<CrossOrigin>().is_some();
+        let is_cross_origin = cross_origin.is_some();
         match &*self.0 {
             Rules::Open { allowed_hosts } => {
                 if !is_own_host(request.uri(), headers, allowed_hosts) {
@@ -234,10 +251,8 @@ fn refuse(refused: Refused, request: &Request) -> Response {
                 let next = percent_encoding::utf8_percent_encode(path, percent_encoding::NON_ALPHANUMERIC);
                 return Redirect::to(&format!("/login?next={next}")).into_response();
             }
-            let mut response =
-                Problem::new(StatusCode::UNAUTHORIZED, "an access token is needed").into_response();
-            response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
-            response
+            let text = "an access token is needed";
+            Problem::new(StatusCode::UNAUTHORIZED, text).bearer().into_response()
         }
         Refused::ForeignHost => Problem::new(
             StatusCode::MISDIRECTED_REQUEST,
@@ -250,7 +265,7 @@ fn refuse(refused: Refused, request: &Request) -> Response {
     }
 }
 
-fn is_equal(sent: &str, expected: &str) -> bool {
+pub(crate) fn is_equal(sent: &str, expected: &str) -> bool {
     constant_time::verify_slices_are_equal(sent.as_bytes(), expected.as_bytes()).is_ok()
 }
 
@@ -288,8 +303,13 @@ fn is_own_host(uri: &Uri, headers: &HeaderMap, allowed_hosts: &[String]) -> bool
     is_loopback || allowed_hosts.iter().any(|allowed| allowed.eq_ignore_ascii_case(name))
 }
 
+/// Whether a request that changes something came from our own pages, or from no page at all.
+pub(crate) fn is_from_own_page(request: &Request) -> bool {
+    check_origin(request).is_ok()
+}
+
 /// Requests that change something come from our own pages, or from no page at all.
-fn check_origin(request: &Request) -> Result<(), Refused> {
+fn check_origin<B>(request: &axum::http::Request<B>) -> Result<(), Refused> {
     if matches!(*request.method(), Method::GET | Method::HEAD | Method::OPTIONS) {
         return Ok(());
     }

@@ -5,7 +5,7 @@
 
 use axum::{
     extract::Request,
-    http::{HeaderName, HeaderValue, header},
+    http::{HeaderMap, HeaderName, HeaderValue, header},
     middleware::Next,
     response::Response,
 };
@@ -21,6 +21,12 @@ pub enum CachePolicy {
     PrivateThumbnail,
     /// Site files with plain names.
     Static,
+    /// A page of an open library: a proxy may keep it for a minute, a browser asks each time.
+    OpenPage,
+    /// What the API reads of an open library.
+    OpenApi,
+    /// Behind a login: a browser may keep it, and asks each time.
+    Revalidate,
     /// Depends on who asks, or on this moment.
     NoStore,
 }
@@ -33,6 +39,9 @@ impl CachePolicy {
             Self::Thumbnail => "public, max-age=2592000, immutable",
             Self::PrivateThumbnail => "private, max-age=2592000, immutable",
             Self::Static => "public, max-age=3600",
+            Self::OpenPage => "public, max-age=0, s-maxage=60, stale-while-revalidate=120",
+            Self::OpenApi => "public, max-age=5, s-maxage=60, stale-while-revalidate=120",
+            Self::Revalidate => "private, no-cache",
             Self::NoStore => "private, no-store",
         })
     }
@@ -56,7 +65,12 @@ const STRICT_CSP: &str =
 /// Headers of every answer.
 pub(crate) async fn security_headers(request: Request, next: Next) -> Response {
     let mut response = next.run(request).await;
-    let headers = response.headers_mut();
+    put_security_headers(response.headers_mut());
+    response
+}
+
+/// Adds those that are not there.
+pub(crate) fn put_security_headers(headers: &mut HeaderMap) {
     let mut put_default = |name: HeaderName, value: &'static str| {
         headers.entry(name).or_insert(HeaderValue::from_static(value));
     };
@@ -71,5 +85,4 @@ pub(crate) async fn security_headers(request: Request, next: Next) -> Response {
         HeaderName::from_static("permissions-policy"),
         "camera=(), microphone=(), geolocation=(), payment=(), usb=()",
     );
-    response
 }

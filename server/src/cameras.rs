@@ -13,7 +13,8 @@ use std::{
 use app::ssr::{Answer, CameraAdmin, CameraAdminError};
 use catalog::{Catalog, CatalogError};
 use domain::{
-    CameraDefinition, CameraDetails, CameraId, CameraProbe, ManagedBy, ProbedTrack, RtspTransport,
+    CameraDefinition, CameraDetails, CameraId, CameraProbe, ManagedBy, MediaSettings, ProbedTrack,
+    RtspTransport,
 };
 use futures::future::join_all;
 use media::{
@@ -92,6 +93,8 @@ pub struct CameraSpec {
     pub audio: bool,
     /// How an `rtsp://` camera sends.
     pub rtsp_transport: RtspTransport,
+    /// What its media is to be like.
+    pub media: MediaSettings,
 }
 
 impl CameraSpec {
@@ -112,6 +115,9 @@ impl CameraSpec {
             Some(text) => Some(parse("sub_url", text)?),
             None => old.and_then(|old| old.sub.clone()),
         };
+        definition.media.check().map_err(|(field, expected)| {
+            CameraAdminError::Invalid(format!("media.{field}: {expected}"))
+        })?;
         let name = match definition.name.trim() {
             "" => definition.id.to_string(),
             name if name.chars().count() > MAX_NAME_LEN => return Err(invalid("name is too long")),
@@ -128,6 +134,7 @@ impl CameraSpec {
             on_demand: definition.on_demand,
             audio: definition.audio,
             rtsp_transport: definition.rtsp_transport,
+            media: definition.media,
         })
     }
 
@@ -141,6 +148,7 @@ impl CameraSpec {
             on_demand: self.on_demand,
             audio: self.audio,
             rtsp_transport: self.rtsp_transport,
+            media: self.media,
         }
     }
 
@@ -156,6 +164,7 @@ impl CameraSpec {
             on_demand: self.on_demand,
             audio: self.audio,
             rtsp_transport: self.rtsp_transport,
+            media: self.media,
             managed,
         }
     }
@@ -167,6 +176,7 @@ impl CameraSpec {
             on_demand: self.on_demand,
             audio: self.audio,
             rtsp_transport: self.rtsp_transport,
+            media: self.media,
             ..CameraConfig::new(id, name, self.source.url.clone())
         }
     }
@@ -479,6 +489,10 @@ mod tests {
             (serde_json::json!({"id": "a"}), "url"),
             (serde_json::json!({"id": "a", "url": "http://u:s3cret@h/"}), "url"),
             (serde_json::json!({"id": "a", "url": "test:", "sub_url": "s3cret"}), "sub_url"),
+            (
+                serde_json::json!({"id": "a", "url": "test:", "media": {"max_kbps": 1}}),
+                "media.max_kbps",
+            ),
             (serde_json::json!({"id": "a", "url": "test:", "name": "x".repeat(201)}), "name"),
             (serde_json::json!({"id": "a", "url": "test:", "name": "a\nb"}), "name"),
         ] {

@@ -1,27 +1,31 @@
 //! The command line. Must not: do the work; each command is a function elsewhere or a few lines here.
 
-use std::{
-    io::Write as _,
-    path::{Path, PathBuf},
-    process::ExitCode,
-};
+mod library;
 
-use catalog::{ImportOptions, import::ImportOutcome};
+use std::{path::PathBuf, process::ExitCode};
+
 use clap::{Args, Parser, Subcommand};
 use media::camera::SourceUrl;
 
 use crate::{
     config::{Config, ConfigError, Overrides, env_text},
+    cors::AllowedOrigin,
     serve,
 };
 
 /// Exit code of a command line or configuration that cannot be used.
 const EXIT_USAGE: u8 = 2;
+/// With how it was compiled: figures measured of a program have to say that, and it knows best.
+const VERSION: &str = if cfg!(debug_assertions) {
+    concat!(env!("CARGO_PKG_VERSION"), " (debug)")
+} else {
+    concat!(env!("CARGO_PKG_VERSION"), " (release)")
+};
 
 #[derive(Parser)]
 #[command(
     name = "damwall",
-    version,
+    version = VERSION,
     about = "A studio's media in one program: an asset explorer and a live camera wall.",
     after_help = "Every setting is described in docs/config.md and damwall.example.toml."
 )]
@@ -41,19 +45,22 @@ enum Command {
         addr: Option<String>,
     },
     /// Copy a folder's pictures, videos and sounds into the library.
-    Import {
-        /// The folder; it is read, never changed.
-        folder: PathBuf,
-        #[command(flatten)]
-        config: ConfigArgs,
-        /// Name every file, not only those that could not be imported.
-        #[arg(long, short)]
-        verbose: bool,
-    },
-    /// Find originals that were put into the blob store by hand.
-    Scan {
-        #[command(flatten)]
-        config: ConfigArgs,
+    ///
+    /// Files that an earlier run has read and that look the same are not read again, so an import that was
+    /// cut off goes on where it was. The same bytes twice are one asset. Dates, cameras and places are read
+    /// from EXIF.
+    Import(library::ImportArgs),
+    /// Look through the blob store for what was put, moved or removed there by hand.
+    ///
+    /// The catalog follows the store: new originals become assets, moved ones keep theirs, and assets whose
+    /// original is nowhere are marked missing. Nothing is deleted. `damwall serve` does the same every
+    /// `store.scan_interval_secs`.
+    #[command(alias = "scan")]
+    Reindex(library::ReindexArgs),
+    /// Work with the blob store.
+    Store {
+        #[command(subcommand)]
+        command: StoreCommand,
     },
     /// Work with cameras.
     Camera {
@@ -64,6 +71,17 @@ enum Command {
     Config {
         #[command(subcommand)]
         command: ConfigCommand,
+    },
+}
+
+#[derive(Subcommand)]
+enum StoreCommand {
+    /// Let pages send to the S3 bucket and read the ETag of what they sent (CORS).
+    Cors {
+        /// Origins such as https://media.example; without any, store.cors_origins or this server's own.
+        origins: Vec<AllowedOrigin>,
+        #[command(flatten)]
+        config: ConfigArgs,
     },
 }
 
@@ -111,12 +129,18 @@ pub fn main() -> ExitCode {
             let load = || config.load(addr.as_deref());
             load().map_err(anyhow::Error::from).and_then(|first| serve::run(first, &load))
         }
-        Command::Import { folder, config, verbose } => config
+        Command::Import(args) => args
+            .config
             .load(None)
             .map_err(anyhow::Error::from)
-            .and_then(|c| import(&c, &folder, verbose)),
-        Command::Scan { config } => {
-            config.load(None).map_err(anyhow::Error::from).and_then(|c| scan(&c))
+            .and_then(|c| library::import(&c, &args)),
+        Command::Reindex(args) => args
+            .config
+            .load(None)
+            .map_err(anyhow::Error::from)
+            .and_then(|c| library::reindex(&c, &args)),
+        Command::Store { command: StoreCommand::Cors { origins, config } } => {
+            config.load(None).map_err(anyhow::Error::from).and_then(|c| store_cors(&c, &origins))
         }
         Command::Camera { command: CameraCommand::Probe { url } } => probe(&url),
         Command::Config { command: ConfigCommand::Check { config } } => config
@@ -138,84 +162,21 @@ fn block_on<T>(work: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<
     tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(work)
 }
 
-fn import(config: &Config, folder: &Path, verbose: bool) -> anyhow::Result<()> {
+fn store_cors(config: &Config, origins: &[AllowedOrigin]) -> anyhow::Result<()> {
     block_on(async {
-        let library = serve::open_library(config).await?;
-        let options = ImportOptions {
-            source_node: hostname(),
-            exclude: vec![config.server.data_dir.clone()],
-            ..ImportOptions::default()
+        let Some(store) = serve::open_s3(config) else {
+            println!("a folder store needs no CORS: its links are on this server");
+            return Ok(());
         };
-        let mut done = 0u64;
-        let mut err = std::io::stderr();
-        let is_terminal = std::io::IsTerminal::is_terminal(&err);
-        let summary =
-            catalog::import_folder(&library.catalog, &library.store, folder, &options, |event| {
-                done += 1;
-                let path = event.path.display();
-                match &event.outcome {
-                    ImportOutcome::Failed(reason) => eprintln!("failed   {path}: {reason}"),
-                    ImportOutcome::Imported(_) if verbose => println!("imported {path}"),
-                    ImportOutcome::AlreadyThere(_) if verbose => println!("known    {path}"),
-                    ImportOutcome::Skipped if verbose => println!("skipped  {path}"),
-                    // Progress is a courtesy: a closed terminal must not end the import.
-                    _ if is_terminal => {
-                        drop(write!(err, "\r{done} files").and_then(|()| err.flush()))
-                    }
-                    _ => {}
-                }
-            })
-            .await?;
-        if is_terminal {
-            eprintln!();
-        }
-        println!(
-            "{} imported, {} already there, {} skipped (no picture, video or sound), {} failed",
-            summary.imported,
-            summary.already_there,
-            summary.skipped,
-            summary.failed.len()
-        );
-        if summary.imported > 0 {
-            println!("thumbnails are made while `damwall serve` runs");
-        }
-        library.catalog.close().await;
-        anyhow::ensure!(
-            summary.failed.is_empty(),
-            "{} files could not be imported",
-            summary.failed.len()
-        );
+        let origins = match origins {
+            [] => config.store_origins(config.server.addr.port()),
+            named => named.iter().map(|origin| origin.as_str().to_owned()).collect(),
+        };
+        anyhow::ensure!(!origins.is_empty(), "name an origin, or set store.cors_origins");
+        store.allow_origins(&origins).await?;
+        println!("pages of {} may send to bucket {}", origins.join(", "), config.store.bucket);
         Ok(())
     })
-}
-
-fn scan(config: &Config) -> anyhow::Result<()> {
-    block_on(async {
-        let library = serve::open_library(config).await?;
-        let summary = catalog::scan_store(&library.catalog, &library.store).await?;
-        for failed in &summary.failed {
-            eprintln!("failed   {}: {}", failed.key, failed.reason);
-        }
-        println!(
-            "{} found, {} already there, {} skipped, {} failed",
-            summary.registered,
-            summary.already_there,
-            summary.skipped,
-            summary.failed.len()
-        );
-        library.catalog.close().await;
-        anyhow::ensure!(
-            summary.failed.is_empty(),
-            "{} objects could not be read",
-            summary.failed.len()
-        );
-        Ok(())
-    })
-}
-
-fn hostname() -> Option<String> {
-    let name = std::fs::read_to_string("/proc/sys/kernel/hostname").ok()?;
-    Some(name.trim().to_owned()).filter(|name| !name.is_empty())
 }
 
 fn probe(url: &str) -> anyhow::Result<()> {

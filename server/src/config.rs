@@ -3,6 +3,8 @@
 //! Later ones win: defaults, the TOML file, environment variables, the command line. Every error names
 //! the field and where its value came from, and never repeats a value, which may be a secret.
 
+mod ice_servers;
+
 use std::{
     ffi::OsString,
     fmt,
@@ -10,7 +12,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use domain::{CameraId, RtspTransport};
+use catalog::{CatalogUrl, import::parse_folder};
+use domain::{CameraId, MediaSettings, RtspTransport};
 use media::egress::handle::Limits;
 use serde::Deserialize;
 use toml::{Table, Value};
@@ -28,7 +31,7 @@ const DEFAULT_FILE: &str = "damwall.toml";
 const DEFAULT_UDP_PORT: u16 = 8189;
 
 /// Settings that an environment variable `DAMWALL_<SECTION>_<FIELD>` can give.
-pub const ENV_FIELDS: [(&str, &str); 22] = [
+pub const ENV_FIELDS: [(&str, &str); 29] = [
     ("server", "addr"),
     ("server", "data_dir"),
     ("server", "require_token"),
@@ -38,28 +41,36 @@ pub const ENV_FIELDS: [(&str, &str); 22] = [
     ("server", "log"),
     ("server", "log_format"),
     ("live", "udp_addr"),
+    ("live", "tcp_addr"),
     ("live", "announced_ips"),
     ("live", "max_sessions"),
     ("live", "max_sessions_per_camera"),
     ("live", "max_sessions_per_address"),
+    ("catalog", "url"),
     ("store", "kind"),
     ("store", "root"),
     ("store", "scan_interval_secs"),
     ("store", "endpoint"),
     ("store", "public_endpoint"),
+    ("store", "cors_origins"),
     ("store", "region"),
     ("store", "bucket"),
     ("store", "access_key"),
     ("store", "secret_key"),
+    ("store", "events_token"),
+    ("library", "show_location"),
+    ("jobs", "parallel"),
+    ("jobs", "proxies"),
 ];
 
 /// Names of the system this one replaces, still understood.
-const ENV_ALIASES: [(&str, &str, &str); 5] = [
+const ENV_ALIASES: [(&str, &str, &str); 6] = [
     ("MINIO_ENDPOINT", "store", "endpoint"),
     ("MINIO_BUCKET_MEDIA", "store", "bucket"),
     ("MINIO_SVC_ACCESS_KEY", "store", "access_key"),
     ("MINIO_SVC_SECRET_KEY", "store", "secret_key"),
     ("BLOB_STORE_ROOT", "store", "root"),
+    ("ALLOWED_ORIGINS", "server", "allowed_origins"),
 ];
 
 /// Every setting.
@@ -70,8 +81,16 @@ pub struct Config {
     pub server: ServerConfig,
     /// `[live]`
     pub live: LiveSection,
+    /// `[catalog]`
+    pub catalog: CatalogConfig,
     /// `[store]`
     pub store: StoreConfig,
+    /// `[library]`
+    pub library: LibraryConfig,
+    /// `[[watch]]`
+    pub watch: Vec<WatchSection>,
+    /// `[jobs]`
+    pub jobs: JobsConfig,
     /// `[[cameras]]`
     pub cameras: Vec<CameraSection>,
 }
@@ -129,6 +148,8 @@ pub enum LogFormat {
 pub struct LiveSection {
     /// UDP address of all WebRTC sessions; the server's address and port 8189 unless given.
     pub udp_addr: Option<SocketAddr>,
+    /// TCP address of WebRTC sessions that UDP does not reach; none unless given.
+    pub tcp_addr: Option<SocketAddr>,
     /// Addresses told to players instead of this machine's own.
     pub announced_ips: Vec<IpAddr>,
     /// STUN and TURN servers told to players.
@@ -146,6 +167,7 @@ impl Default for LiveSection {
         let limits = Limits::default();
         Self {
             udp_addr: None,
+            tcp_addr: None,
             announced_ips: Vec::new(),
             ice_servers: Vec::new(),
             max_sessions: limits.server,
@@ -167,6 +189,14 @@ pub struct IceServer {
     pub credential: Option<Secret>,
 }
 
+/// `[catalog]`
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct CatalogConfig {
+    /// The database; `catalog.sqlite` in the data folder unless given. Shown without its password.
+    pub url: Option<CatalogUrl>,
+}
+
 /// `[store]`
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -181,6 +211,8 @@ pub struct StoreConfig {
     pub endpoint: Option<String>,
     /// S3: URL of the store as browsers reach it, if another.
     pub public_endpoint: Option<String>,
+    /// S3: origins of pages that may send to the bucket; those of this server if it is known.
+    pub cors_origins: Vec<AllowedOrigin>,
     /// S3: region.
     pub region: String,
     /// S3: bucket.
@@ -189,6 +221,8 @@ pub struct StoreConfig {
     pub access_key: Option<Secret>,
     /// S3: secret access key.
     pub secret_key: Option<Secret>,
+    /// What a store has to bring to `POST /events`; without it no events are taken.
+    pub events_token: Option<Secret>,
 }
 
 impl Default for StoreConfig {
@@ -199,11 +233,63 @@ impl Default for StoreConfig {
             scan_interval_secs: 60,
             endpoint: None,
             public_endpoint: None,
+            cors_origins: Vec::new(),
             region: "us-east-1".into(),
             bucket: "media".into(),
             access_key: None,
             secret_key: None,
+            events_token: None,
         }
+    }
+}
+
+/// `[library]`
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct LibraryConfig {
+    /// Tell viewers where pictures were taken, as far as their EXIF says.
+    pub show_location: bool,
+}
+
+/// One of `[[watch]]`.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct WatchSection {
+    /// Folder on this machine that is watched.
+    pub path: PathBuf,
+    /// Folder of the library that it becomes, `/` is the top; its name unless given.
+    pub folder: Option<String>,
+    /// Seconds that a file has to stay the same before it is taken.
+    #[serde(default = "five")]
+    pub settle_secs: u64,
+}
+
+impl WatchSection {
+    /// Folder of the library.
+    pub fn library_folder(&self) -> String {
+        let name = || self.path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        // A configuration that was read has only folders that can be.
+        self.folder.as_deref().map_or_else(name, |text| parse_folder(text).unwrap_or_default())
+    }
+}
+
+fn five() -> u64 {
+    5
+}
+
+/// `[jobs]`
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct JobsConfig {
+    /// Originals looked into at a time; 0 leaves that to other servers of the catalog.
+    pub parallel: u16,
+    /// Videos encoded at a time; 0 leaves that to other servers of the catalog.
+    pub proxies: u16,
+}
+
+impl Default for JobsConfig {
+    fn default() -> Self {
+        Self { parallel: 2, proxies: 1 }
     }
 }
 
@@ -255,6 +341,9 @@ pub struct CameraSection {
     /// How an `rtsp://` camera sends.
     #[serde(default)]
     pub rtsp_transport: RtspTransport,
+    /// `[cameras.media]`: what its media is to be like.
+    #[serde(default)]
+    pub media: MediaSettings,
 }
 
 fn yes() -> bool {
@@ -313,6 +402,7 @@ pub fn env_text(
     let is_ours = |name: &str| {
         name == "PORT"
             || name.starts_with("DAMWALL_")
+            || name == "ICE_SERVERS"
             || name.starts_with("CAM_RTSP_")
             || ENV_ALIASES.iter().any(|(alias, ..)| *alias == name)
     };
@@ -363,6 +453,7 @@ impl Config {
             on_demand: section.on_demand,
             audio: section.audio,
             rtsp_transport: section.rtsp_transport,
+            media: section.media,
         };
         self.cameras.iter().map(camera).collect()
     }
@@ -385,9 +476,36 @@ impl Config {
         })
     }
 
+    /// Where the catalog is.
+    pub fn catalog_url(&self) -> CatalogUrl {
+        let in_data_dir = || CatalogUrl::Sqlite(self.server.data_dir.join("catalog.sqlite"));
+        self.catalog.url.clone().unwrap_or_else(in_data_dir)
+    }
+
     /// Folder of the folder store.
     pub fn store_root(&self) -> PathBuf {
         self.store.root.clone().unwrap_or_else(|| self.server.data_dir.join("blobs"))
+    }
+
+    /// Origins of pages that send to the bucket; `port` is the one listened on. Empty when nothing tells.
+    pub fn store_origins(&self, port: u16) -> Vec<String> {
+        if !self.store.cors_origins.is_empty() {
+            return self
+                .store
+                .cors_origins
+                .iter()
+                .map(|origin| origin.as_str().to_owned())
+                .collect();
+        }
+        let own = |host: &str| format!("http://{host}:{port}");
+        let mut origins = Vec::new();
+        if self.server.addr.ip().is_loopback() {
+            origins.extend(["localhost", "127.0.0.1"].map(own));
+        } else if !self.server.addr.ip().is_unspecified() {
+            origins.push(format!("http://{}", SocketAddr::new(self.server.addr.ip(), port)));
+        }
+        origins.extend(self.server.allowed_hosts.iter().map(|host| format!("https://{host}")));
+        origins
     }
 
     /// Whether originals are in a bucket.
@@ -412,12 +530,17 @@ impl Config {
             format!("folder {}", self.store_root().display())
         };
         let mut text = format!(
-            "the configuration is fine\n  pages    http://{}{}\n  WebRTC   UDP {}\n  data     {}\n  store    {store}\n",
+            "the configuration is fine\n  pages    http://{}{}\n  WebRTC   UDP {}\n  data     {}\n  catalog  {}\n  store    {store}\n",
             self.server.addr,
             if self.needs_token() { " (access token needed)" } else { "" },
             self.udp_addr(),
             self.server.data_dir.display(),
+            self.catalog_url(),
         );
+        for watch in &self.watch {
+            let (path, folder) = (watch.path.display(), watch.library_folder());
+            text.push_str(&format!("  watch    {path} → /{folder}\n"));
+        }
         for camera in self.cameras() {
             text.push_str(&format!("  camera   {} — {}\n", camera.id, camera.source));
         }
@@ -464,6 +587,13 @@ impl Layers {
                 *path = folder.join(&*path).to_string_lossy().into_owned();
             }
         }
+        if let Some(Value::Array(watched)) = table.get_mut("watch") {
+            for watch in watched {
+                if let Some(Value::String(path)) = watch.get_mut("path") {
+                    *path = folder.join(&*path).to_string_lossy().into_owned();
+                }
+            }
+        }
         Ok(Self { table, file: Some(path.to_owned()), origins: Vec::new() })
     }
 
@@ -493,7 +623,7 @@ impl Layers {
         for (name, value) in &env {
             if let Some((_, section, field)) = ENV_ALIASES.iter().find(|(alias, ..)| alias == name)
             {
-                self.set(section, field, Value::String(value.clone()), name);
+                self.set(section, field, env_value(section, field, value), name);
             }
         }
         for (name, value) in &env {
@@ -504,6 +634,13 @@ impl Layers {
         for (name, value) in &env {
             if name == "PORT" {
                 self.set_port(value)?;
+            } else if name == "ICE_SERVERS" {
+                let servers = ice_servers::parse(value).map_err(|reason| ConfigError::Field {
+                    field: "live.ice_servers".into(),
+                    origin: "ICE_SERVERS".into(),
+                    reason: reason.into(),
+                })?;
+                self.set("live", "ice_servers", servers, name);
             } else if let Some(id) = name.strip_prefix("CAM_RTSP_") {
                 self.add_camera(&id.to_ascii_lowercase(), value, name);
             }
@@ -602,7 +739,7 @@ fn env_value(section: &str, field: &str, value: &str) -> Value {
                 value.split(',').map(|item| Value::String(item.trim().to_owned())).collect(),
             )
         }
-        (_, "require_token") => match value.to_ascii_lowercase().as_str() {
+        (_, "require_token" | "show_location") => match value.to_ascii_lowercase().as_str() {
             "1" | "true" | "yes" | "on" => Value::Boolean(true),
             "0" | "false" | "no" | "off" => Value::Boolean(false),
             _ => Value::String(value.to_owned()),
@@ -610,6 +747,8 @@ fn env_value(section: &str, field: &str, value: &str) -> Value {
         (
             _,
             "scan_interval_secs"
+            | "parallel"
+            | "proxies"
             | "max_sessions"
             | "max_sessions_per_camera"
             | "max_sessions_per_address",
@@ -630,10 +769,19 @@ impl Config {
                 let reason = format!("there are two cameras of the id `{}`", camera.id);
                 return Err(error(&format!("cameras[{index}].id"), &reason));
             }
+            if let Err((field, expected)) = camera.media.check() {
+                return Err(error(&format!("cameras[{index}].media.{field}"), expected));
+            }
         }
         for (index, server) in self.live.ice_servers.iter().enumerate() {
             if let Err(reason) = links::ice_server(server) {
                 return Err(error(&format!("live.ice_servers[{index}]"), reason));
+            }
+        }
+        for (index, watch) in self.watch.iter().enumerate() {
+            let folder = watch.folder.as_deref().unwrap_or_default();
+            if let Err(reason) = parse_folder(folder) {
+                return Err(error(&format!("watch[{index}].folder"), reason));
             }
         }
         if tracing_subscriber::EnvFilter::try_new(&self.server.log).is_err() {
@@ -737,6 +885,7 @@ mod tests {
             "store = \"secret://key:987654321@h\"\n",
             "cameras = \"rtsp://u:987654321@h/x, expected y\"\n",
             "[store]\nendpoint = \"http://user:987654321@h:9000\"\n",
+            "[catalog]\nurl = \"mysql://user:987654321@h/x\"\n",
         ] {
             let text = message(toml, &[]);
             assert!(!text.contains("987654321"), "{text}");
@@ -773,12 +922,18 @@ mod tests {
                 ("MINIO_ENDPOINT", "http://minio:9000"),
                 ("MINIO_SVC_ACCESS_KEY", "key"),
                 ("MINIO_SVC_SECRET_KEY", "secret"),
+                ("ALLOWED_ORIGINS", "https://a.example, http://10.0.0.2:8080"),
+                ("DAMWALL_STORE_EVENTS_TOKEN", "hush"),
+                ("DAMWALL_LIBRARY_SHOW_LOCATION", "yes"),
             ],
         )
         .unwrap();
         assert_eq!(config.server.addr.to_string(), "0.0.0.0:8080");
         assert!(config.needs_token() && config.is_s3());
         assert_eq!(config.live.announced_ips.len(), 2);
+        assert_eq!(config.server.allowed_origins.len(), 2);
+        assert_eq!(config.store.events_token.as_ref().map(Secret::expose), Some("hush"));
+        assert!(config.library.show_location);
         let cameras: Vec<_> =
             config.cameras().iter().map(|c| format!("{} {} {}", c.id, c.name, c.source)).collect();
         assert_eq!(cameras, ["door Door rtsp://10.0.0.2/…", "yard_2 yard_2 rtsp://10.0.0.3/…"]);
@@ -789,7 +944,8 @@ mod tests {
     fn a_camera_says_how_it_is_connected_and_what_of_it_is_shown() {
         let config = load(
             "[[cameras]]\nid = \"door\"\nurl = \"rtsp://u:p@10.0.0.2/a\"\nsub_url = \"rtsp://10.0.0.2/b\"\n\
-             on_demand = true\naudio = false\nrtsp_transport = \"udp\"\n",
+             on_demand = true\naudio = false\nrtsp_transport = \"udp\"\n\
+             [cameras.media]\nmax_kbps = 8000\n",
             &[],
         )
         .unwrap();
@@ -797,6 +953,12 @@ mod tests {
         assert!(camera.source.has_credentials() && !camera.sub.unwrap().has_credentials());
         assert!(camera.on_demand && !camera.audio);
         assert_eq!(camera.rtsp_transport, RtspTransport::Udp);
+        assert_eq!(camera.media, MediaSettings { max_kbps: 8000, ..MediaSettings::default() });
+        let text = message(
+            "[[cameras]]\nid=\"a\"\nurl=\"test:\"\n[cameras.media]\nmin_kbps = 9000\n",
+            &[],
+        );
+        assert!(text.starts_with("cameras[0].media.max_kbps"), "{text}");
         let text = message("[[cameras]]\nid=\"a\"\nurl=\"test:\"\nrtsp_transport=\"quic\"\n", &[]);
         assert!(text.starts_with("cameras[0].rtsp_transport"), "{text}");
     }
@@ -823,9 +985,68 @@ mod tests {
     }
 
     #[test]
+    fn names_of_the_system_before_are_understood() {
+        let ice = r#"[{"urls":["turn:t.example"],"username":"u","credential":"s3cret"}]"#;
+        let env = [
+            ("MINIO_ENDPOINT", "http://minio:9000"),
+            ("MINIO_BUCKET_MEDIA", "clips"),
+            ("MINIO_SVC_ACCESS_KEY", "key"),
+            ("MINIO_SVC_SECRET_KEY", "s3cret"),
+            ("BLOB_STORE_ROOT", "/srv/blobs"),
+            ("ALLOWED_ORIGINS", "https://a.example"),
+            ("ICE_SERVERS", ice),
+        ];
+        let config = load("[[live.ice_servers]]\nurl = \"stun:of.the.file\"\n", &env).unwrap();
+        assert_eq!((config.store.bucket.as_str(), config.is_s3()), ("clips", true));
+        assert_eq!(config.store_root(), PathBuf::from("/srv/blobs"));
+        let servers: Vec<_> = config.live.ice_servers.iter().map(|s| s.url.as_str()).collect();
+        assert_eq!(servers, ["turn:t.example"]);
+        let text = message("", &[("ICE_SERVERS", "turn:s3cret@x")]);
+        assert!(text.contains("ICE_SERVERS") && !text.contains("s3cret"), "{text}");
+        let text = message("", &[("ICE_SERVERS", "[{\"url\":\"turn:s3cret\"}]")]);
+        assert!(text.contains("JSON array") && !text.contains("s3cret"), "{text}");
+    }
+
+    #[test]
+    fn a_bucket_takes_uploads_from_pages_of_this_server_unless_others_are_named() {
+        let check = |toml: &str, expected: &[&str]| {
+            assert_eq!(load(toml, &[]).unwrap().store_origins(3000), expected, "{toml}");
+        };
+        check("", &["http://localhost:3000", "http://127.0.0.1:3000"]);
+        check("[server]\naddr = \"10.0.0.2:3000\"\n", &["http://10.0.0.2:3000"]);
+        check("[server]\naddr = \"0.0.0.0:3000\"\n", &[]);
+        check(
+            "[server]\naddr = \"0.0.0.0:3000\"\nallowed_hosts = [\"media.example\"]\n",
+            &["https://media.example"],
+        );
+        check("[store]\ncors_origins = [\"https://a.example\"]\n", &["https://a.example"]);
+        let text = message("[store]\ncors_origins = [\"*\"]\n", &[]);
+        assert!(text.starts_with("store.cors_origins[0]"), "{text}");
+    }
+
+    #[test]
     fn two_cameras_of_one_id_are_refused() {
         let camera = "[[cameras]]\nid = \"a\"\nurl = \"test:\"\n";
         assert!(message(&camera.repeat(2), &[]).starts_with("cameras[1].id"));
+    }
+
+    #[test]
+    fn a_watched_folder_becomes_one_of_the_library() {
+        let toml = "[[watch]]\npath = \"/srv/incoming\"\n\
+                    [[watch]]\npath = \"scans\"\nfolder = \"/Studio/Scans/\"\nsettle_secs = 30\n\
+                    [[watch]]\npath = \"/x\"\nfolder = \"/\"\n";
+        let watch = load(toml, &[]).unwrap().watch;
+        let folders: Vec<_> = watch.iter().map(WatchSection::library_folder).collect();
+        assert_eq!(folders, ["incoming", "Studio/Scans", ""]);
+        assert_eq!((watch[0].settle_secs, watch[1].settle_secs), (5, 30));
+        assert!(watch[1].path.is_absolute(), "meant from the file: {:?}", watch[1].path);
+        for (toml, field) in [
+            ("[[watch]]\npath = \"/x\"\nfolder = \"a/../b\"\n", "watch[0].folder"),
+            ("[[watch]]\nfolder = \"a\"\n", "watch[0]"),
+            ("[[watch]]\npath = \"/x\"\nsettle = 1\n", "watch[0].settle"),
+        ] {
+            assert!(message(toml, &[]).starts_with(field), "{toml}: {}", message(toml, &[]));
+        }
     }
 
     #[test]
@@ -863,6 +1084,8 @@ mod tests {
         assert_eq!(config.server.addr, default.server.addr);
         assert_eq!(config.server.log, default.server.log);
         assert_eq!(config.store.scan_interval_secs, default.store.scan_interval_secs);
+        assert_eq!(config.jobs.parallel, default.jobs.parallel);
+        assert_eq!(config.jobs.proxies, default.jobs.proxies);
         assert_eq!(config.store.region, default.store.region);
         assert_eq!(config.store.bucket, default.store.bucket);
     }

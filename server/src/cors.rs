@@ -26,6 +26,13 @@ const MAX_AGE: &str = "7200";
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AllowedOrigin(HeaderValue);
 
+impl AllowedOrigin {
+    /// As browsers send it.
+    pub fn as_str(&self) -> &str {
+        self.0.to_str().unwrap_or_default()
+    }
+}
+
 impl std::str::FromStr for AllowedOrigin {
     type Err = &'static str;
 
@@ -61,8 +68,7 @@ pub(crate) async fn apply(
     if !is_signalling && !is_api {
         return next.run(request).await;
     }
-    let origin = request.headers().get(header::ORIGIN);
-    let origin = allowed.iter().find(|allowed| origin == Some(&allowed.0)).map(|o| o.0.clone());
+    let origin = allowed_origin(&allowed, request.headers());
     let mut response = if request.method() == Method::OPTIONS && (is_signalling || origin.is_some())
     {
         let mut response = ().into_response();
@@ -86,11 +92,25 @@ pub(crate) async fn apply(
     let headers = response.headers_mut();
     headers.append(header::VARY, HeaderValue::from_static("Origin"));
     if let Some(origin) = origin {
-        headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin);
-        let exposed = HeaderValue::from_static(EXPOSED);
-        headers.insert(header::ACCESS_CONTROL_EXPOSE_HEADERS, exposed);
+        tell_origin(headers, origin);
     }
     response
+}
+
+/// The origin that asks, if it is one of those that may.
+pub(crate) fn allowed_origin(
+    allowed: &[AllowedOrigin],
+    headers: &HeaderMap,
+) -> Option<HeaderValue> {
+    let origin = headers.get(header::ORIGIN)?;
+    allowed.iter().find(|allowed| allowed.0 == origin).map(|allowed| allowed.0.clone())
+}
+
+/// Tells the browser of an allowed origin's page that the page may read the answer.
+pub(crate) fn tell_origin(headers: &mut HeaderMap, origin: HeaderValue) {
+    headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin);
+    let exposed = HeaderValue::from_static(EXPOSED);
+    headers.insert(header::ACCESS_CONTROL_EXPOSE_HEADERS, exposed);
 }
 
 /// Whether this is WHIP's or WHEP's.

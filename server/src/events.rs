@@ -190,6 +190,11 @@ impl EventStreams {
         });
     }
 
+    /// Cancelled when every stream is to end: this server is stopping.
+    pub(crate) fn stopping(&self) -> CancellationToken {
+        self.0.stopping.clone()
+    }
+
     /// Tells every player to connect again, and ends the streams.
     pub fn stop(&self) {
         self.0.stopping.cancel();
@@ -276,7 +281,7 @@ fn without_rates(layers: &Value) -> Vec<(&Value, &Value, &Value)> {
 #[cfg(test)]
 mod tests {
     use domain::{CameraState, VideoParameters};
-    use media::egress::handle::SessionSecret;
+    use media::egress::handle::{SessionKind, SessionSecret};
 
     use super::*;
 
@@ -287,14 +292,22 @@ mod tests {
             name: "Door".into(),
             state: CameraState::Live { video: video.clone(), fps: 25.0, bitrate_kbps },
             viewers,
-            layers: vec![LayerStatus { rid: "main".into(), video, fps: 25.0, bitrate_kbps }],
+            source: "test".into(),
+            warning: None,
+            layers: vec![LayerStatus {
+                rid: "main".into(),
+                video,
+                fps: 25.0,
+                bitrate_kbps,
+                key_frame_interval_ms: None,
+            }],
             audio: None,
         }
     }
 
     fn resource(secret: &str) -> Resource {
         let secret = SessionSecret::from(secret.to_owned());
-        Resource { camera: "door".parse().unwrap(), secret }
+        Resource { kind: SessionKind::Viewer, camera: "door".parse().unwrap(), secret }
     }
 
     #[test]

@@ -2,7 +2,6 @@
 
 use std::{sync::Arc, time::Duration};
 
-use axum::{Router, body::Body};
 use hyper::service::service_fn;
 use hyper_util::{
     rt::{TokioIo, TokioTimer},
@@ -10,10 +9,13 @@ use hyper_util::{
 };
 use tokio::{net::TcpListener, sync::Semaphore, time::sleep};
 use tokio_util::sync::CancellationToken;
-use tower::ServiceExt as _;
 use tracing::{debug, warn};
 
-use crate::client_addr::Peer;
+use crate::{
+    client_addr::Peer,
+    front::{Begun, Front},
+    zero_copy::{Outgoing, Stream},
+};
 
 /// A connection that has not sent its next request's head by then is closed; browsers open another.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
@@ -23,7 +25,7 @@ pub(crate) const MAX_CONNECTIONS: usize = 4096;
 const ACCEPT_RETRY: Duration = Duration::from_millis(500);
 
 /// Answers requests until `token` is cancelled, then lets answers under way end.
-pub(crate) async fn serve(listener: TcpListener, router: Router, token: CancellationToken) {
+pub(crate) async fn serve(listener: TcpListener, front: Front, token: CancellationToken) {
     let mut http1 = hyper::server::conn::http1::Builder::new();
     http1.timer(TokioTimer::new()).header_read_timeout(HEAD_TIMEOUT);
     let graceful = GracefulShutdown::new();
@@ -49,12 +51,21 @@ pub(crate) async fn serve(listener: TcpListener, router: Router, token: Cancella
         };
         // Without it streamed pages wait 40 ms for an acknowledgement; a failure costs only that.
         let _ = stream.set_nodelay(true);
-        let (router, peer) = (router.clone(), Peer(peer.ip()));
+        let (front, peer) = (front.clone(), Peer(peer.ip()));
+        let outgoing = Outgoing::default();
+        let announce = outgoing.clone();
         let service = service_fn(move |mut request: hyper::Request<hyper::body::Incoming>| {
-            request.extensions_mut().insert(peer);
-            router.clone().oneshot(request.map(Body::new))
+            let mut begun = front.begin(&request);
+            match &mut begun {
+                Begun::Done(response) => announce.announce(response.body_mut().take_announced()),
+                Begun::Wait { .. } | Begun::PassOn => {
+                    request.extensions_mut().insert(peer);
+                }
+            }
+            front.finish(begun, request)
         });
-        let connection = graceful.watch(http1.serve_connection(TokioIo::new(stream), service));
+        let stream = TokioIo::new(Stream::new(stream, outgoing));
+        let connection = graceful.watch(http1.serve_connection(stream, service));
         tokio::spawn(async move {
             let _slot = slot;
             if let Err(error) = connection.await {

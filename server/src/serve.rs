@@ -4,14 +4,15 @@ use std::{fs::File, net::SocketAddr, path::Path, sync::Arc, time::Duration};
 
 use anyhow::Context as _;
 use catalog::{
-    BlobStore, Catalog, ThumbWorker, ThumbWorkerOptions,
+    BlobKey, BlobStore, Catalog, JobWorker, JobWorkerOptions, UploadOptions, Uploads,
     blob::{FolderStore, LinkSecret, S3Config, S3Store},
 };
 use media::live::{Live, LiveConfig};
 use tokio::{
     net::TcpListener,
     signal::unix::{SignalKind, signal},
-    time::{MissedTickBehavior, interval, timeout},
+    sync::mpsc,
+    time::timeout,
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::{error, info, warn};
@@ -24,8 +25,13 @@ use crate::{
     config::{Config, ConfigError, LogFormat, Secret},
     events::EventStreams,
     http,
+    ingest::{self, BucketEvents},
+    memory, page_cache,
     router::router,
     secrets, site,
+    state::ice_servers,
+    store_health::StoreHealth,
+    thumbs::ThumbCache,
 };
 
 /// Threads of the live plane; the web has its own.
@@ -49,24 +55,30 @@ fn make_data_dir(config: &Config) -> anyhow::Result<&Path> {
     Ok(data_dir)
 }
 
-/// Opens the catalog and the blob store, making them as needed.
-///
-/// # Errors
-/// When one of them cannot be had; the text says which and why.
-pub(crate) async fn open_library(config: &Config) -> anyhow::Result<Library> {
-    let data_dir = make_data_dir(config)?;
-    let store = if config.is_s3() {
-        let expose = |secret: &Option<Secret>| {
-            secret.as_ref().map(|s| s.expose().to_owned()).unwrap_or_default()
-        };
-        let store = S3Store::new(&S3Config {
+/// The bucket of a configuration, if originals are in one. Does not connect.
+pub(crate) fn open_s3(config: &Config) -> Option<S3Store> {
+    let expose = |secret: &Option<Secret>| {
+        secret.as_ref().map(|s| s.expose().to_owned()).unwrap_or_default()
+    };
+    config.is_s3().then(|| {
+        S3Store::new(&S3Config {
             endpoint: config.store.endpoint.clone().unwrap_or_default(),
             public_endpoint: config.store.public_endpoint.clone(),
             region: config.store.region.clone(),
             bucket: config.store.bucket.clone(),
             access_key: expose(&config.store.access_key),
             secret_key: expose(&config.store.secret_key),
-        });
+        })
+    })
+}
+
+/// Opens the catalog and the blob store, making them as needed.
+///
+/// # Errors
+/// When one of them cannot be had; the text says which and why.
+pub(crate) async fn open_library(config: &Config) -> anyhow::Result<Library> {
+    let data_dir = make_data_dir(config)?;
+    let store = if let Some(store) = open_s3(config) {
         // Pages are served without a store; what needs it says so when it is asked for.
         if let Err(cause) = store.ensure_bucket().await {
             warn!(error = %cause, "the blob store is not ready: {cause}");
@@ -76,7 +88,7 @@ pub(crate) async fn open_library(config: &Config) -> anyhow::Result<Library> {
         let secret = secrets::read_or_make(&data_dir.join("link.key"))?;
         BlobStore::Folder(FolderStore::open(&config.store_root(), LinkSecret::new(secret.bytes))?)
     };
-    let catalog = Catalog::open_sqlite(&data_dir.join("catalog.sqlite")).await?;
+    let catalog = Catalog::open(&config.catalog_url()).await?;
     Ok(Library { catalog, store })
 }
 
@@ -132,6 +144,8 @@ async fn serve(
     // Before the catalog is migrated: that is one process's work.
     let _lock = lock_data_dir(config)?;
     let Library { catalog, store } = open_library(config).await?;
+    // From before the first page is made.
+    let (changes, thumb_changes) = (catalog.changes(), catalog.changes());
     let counts = catalog.counts().await?;
     info!(
         assets = counts.assets, data_dir = %config.server.data_dir.display(),
@@ -147,15 +161,25 @@ async fn serve(
 
     let live = LiveConfig {
         udp_addr: config.udp_addr(),
+        tcp_addr: config.live.tcp_addr,
         announced: config.live.announced_ips.clone(),
         limits: config.limits(),
         // The registry starts them.
         cameras: Vec::new(),
     };
     let live = Live::start(live, live_runtime).await?;
+    tokio::spawn(memory::give_back_after_crowds(live.statuses()));
     let cameras =
         CameraRegistry::start(catalog.clone(), live.cameras().clone(), config.cameras()).await?;
-    let (jobs, jobs_token) = start_jobs(config, &catalog, &store)?;
+    let (bucket_events, changed) = BucketEvents::new(config);
+    let (jobs, jobs_token) = start_jobs(config, &catalog, &store, changed)?;
+    let options = UploadOptions { is_alone: catalog.is_private(), ..UploadOptions::default() };
+    let uploads = Uploads::with_options(catalog.clone(), store.clone(), options);
+    let (verifier, token) = (uploads.clone(), jobs_token.clone());
+    jobs.spawn(async move { verifier.run(token).await });
+    if let BlobStore::S3(store) = &store {
+        jobs.spawn(allow_origins(store.clone(), config.store_origins(local.port())));
+    }
 
     let auth = if config.needs_token() {
         let path = config.server.data_dir.join("token");
@@ -173,24 +197,58 @@ async fn serve(
     };
     let backend = app::ssr::Backend {
         catalog: catalog.clone(),
+        store: store.clone(),
         cameras: live.statuses(),
         camera_admin: Arc::new(cameras.clone()),
+        ice_servers: ice_servers(config),
         media_origin: media_origin(config),
+        show_location: config.library.show_location,
     };
     let events = EventStreams::default();
+    let cache_dir = config.server.data_dir.join("cache");
+    let cache = page_cache::Settings {
+        folder: Some(cache_dir.join("pages")),
+        build: format!(
+            "{} {:?} {}",
+            site::build_name(),
+            backend.media_origin,
+            backend.show_location
+        ),
+        is_open: auth.is_open(),
+        clock: page_cache::Clock::default(),
+    };
+    let thumbs = ThumbCache::new(
+        catalog.clone(),
+        store.clone(),
+        Some(cache_dir.join("thumbs")),
+        auth.is_open(),
+        cache.clock.clone(),
+    );
     let state = AppState {
         backend,
         catalog: catalog.clone(),
+        store_health: StoreHealth::new(store.clone()),
         store,
+        uploads,
         rtc: live.rtc().clone(),
         events: events.clone(),
+        bucket_events,
         auth,
         http: Arc::new(HttpSettings::from(config)),
+        cache,
+        thumbs: thumbs.clone(),
         leptos,
     };
+    let front = router(state);
+    let pages = front.pages().clone();
+    pages.warm_up().await;
+    let pages_token = jobs_token.clone();
+    jobs.spawn(async move { pages.run(changes, pages_token).await });
+    let thumbs_token = jobs_token.clone();
+    jobs.spawn(async move { thumbs.run(thumb_changes, thumbs_token).await });
 
     let http_token = CancellationToken::new();
-    let http = tokio::spawn(http::serve(listener, router(state), http_token.clone()));
+    let http = tokio::spawn(http::serve(listener, front, http_token.clone()));
     println!("damwall listening on {}", url(local));
 
     let reload_when_told = async {
@@ -262,61 +320,45 @@ fn start_jobs(
     config: &Config,
     catalog: &Catalog,
     store: &BlobStore,
+    changed: mpsc::Receiver<BlobKey>,
 ) -> anyhow::Result<(TaskTracker, CancellationToken)> {
     let (jobs, token) = (TaskTracker::new(), CancellationToken::new());
     let exe = std::env::current_exe().context("cannot find this program's own file")?;
-    let temp_dir = config.server.data_dir.join("tmp");
+    let temp_dir = config.server.data_dir.join("tmp/jobs");
+    // What a server that was killed has left there; the data folder is this one's alone.
+    match std::fs::remove_dir_all(&temp_dir) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            warn!(%error, "old temporary files stay: {error}");
+        }
+        _ => {}
+    }
     std::fs::create_dir_all(&temp_dir)
         .with_context(|| format!("cannot make the folder {}", temp_dir.display()))?;
-    let options = ThumbWorkerOptions { temp_dir, ..ThumbWorkerOptions::new(exe) };
-    let worker = ThumbWorker::new(catalog.clone(), store.clone(), options);
+    let options = JobWorkerOptions {
+        parallel: config.jobs.parallel.into(),
+        proxies: config.jobs.proxies.into(),
+        is_alone: catalog.is_private(),
+        temp_dir,
+        ..JobWorkerOptions::new(exe)
+    };
+    let worker = JobWorker::new(catalog.clone(), store.clone(), options);
     let worker_token = token.clone();
     jobs.spawn(async move { worker.run(worker_token).await });
 
-    if config.store.scan_interval_secs > 0 {
-        let period = Duration::from_secs(config.store.scan_interval_secs);
-        jobs.spawn(scan_now_and_then(catalog.clone(), store.clone(), period, token.clone()));
-    }
+    ingest::start(config, catalog, store, changed, &jobs, &token);
     Ok((jobs, token))
 }
 
-async fn scan_now_and_then(
-    catalog: Catalog,
-    store: BlobStore,
-    period: Duration,
-    token: CancellationToken,
-) {
-    let mut ticks = interval(period);
-    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut last_failed = 0;
-    loop {
-        tokio::select! {
-            biased;
-            () = token.cancelled() => return,
-            _ = ticks.tick() => {}
-        }
-        let summary = tokio::select! {
-            biased;
-            () = token.cancelled() => return,
-            summary = catalog::scan_store(&catalog, &store) => summary,
-        };
-        match summary {
-            Ok(summary) => {
-                if summary.registered > 0 {
-                    info!(
-                        registered = summary.registered,
-                        "{} originals found in the blob store", summary.registered
-                    );
-                }
-                // The same bad objects are met at every scan and told of once.
-                if summary.failed.len() != last_failed {
-                    last_failed = summary.failed.len();
-                    for failed in &summary.failed {
-                        warn!(key = %failed.key, "object {} was left out: {}", failed.key, failed.reason);
-                    }
-                }
-            }
-            Err(cause) => error!(error = %cause, "scan of the blob store failed: {cause}"),
+/// Lets our pages send to the bucket. Without it uploads from browsers fail, and everything else works.
+async fn allow_origins(store: S3Store, origins: Vec<String>) {
+    if origins.is_empty() {
+        info!("store.cors_origins names no origin: the bucket's own CORS rules decide on uploads");
+        return;
+    }
+    match store.allow_origins(&origins).await {
+        Ok(()) => info!("pages of {} may send to the bucket", origins.join(", ")),
+        Err(cause) => {
+            warn!(error = %cause, "uploads from browsers may not work: {cause}; see `damwall store cors`");
         }
     }
 }

@@ -1,12 +1,17 @@
-//! Where the build's files are: beside the program, so that it runs from anywhere with no variable set.
+//! The build's files: beside the program, so that it runs from anywhere with no variable set, and read into
+//! memory once, for they are few and asked for by every visitor.
 
-use std::{
-    path::{Path, PathBuf},
-    sync::Arc,
-};
+use std::{collections::HashMap, fs, io, path::Path, sync::Arc};
 
 use anyhow::Context as _;
+use axum::http::{HeaderMap, HeaderValue, header};
+use bytes::Bytes;
 use leptos::config::LeptosOptions;
+
+use crate::{
+    cache_policy::{CachePolicy, put_security_headers},
+    page_cache::Content,
+};
 
 /// As in the `[[workspace.metadata.leptos]]` of `Cargo.toml`.
 const OUTPUT_NAME: &str = "damwall";
@@ -39,6 +44,15 @@ pub fn find() -> anyhow::Result<LeptosOptions> {
     Ok(options(site))
 }
 
+/// Differs between builds: names of the pages' files, and the program itself.
+pub fn build_name() -> String {
+    let exe = std::env::current_exe().unwrap_or_default();
+    let hashes = exe.parent().map(|folder| fs::read(folder.join(HASH_FILE)).unwrap_or_default());
+    let exe = fs::metadata(exe).ok();
+    let written = exe.as_ref().and_then(|exe| exe.modified().ok());
+    format!("{:?} {:?} {:?}", hashes, exe.map(|exe| exe.len()), written)
+}
+
 /// Leptos's options for a site in this folder.
 pub fn options(site: &Path) -> LeptosOptions {
     LeptosOptions::builder()
@@ -50,14 +64,9 @@ pub fn options(site: &Path) -> LeptosOptions {
         .build()
 }
 
-/// Folder of the hashed files.
-pub(crate) fn pkg_folder(options: &LeptosOptions) -> PathBuf {
-    Path::new(&*options.site_root).join(&*options.site_pkg_dir)
-}
-
-/// Names of the plain files at the site's top, such as `favicon.svg`.
-pub(crate) fn top_files(options: &LeptosOptions) -> Vec<String> {
-    let Ok(entries) = std::fs::read_dir(&*options.site_root) else { return Vec::new() };
+/// Names of a folder's files, without those that are another one compressed.
+fn plain_files(folder: &Path) -> Vec<String> {
+    let Ok(entries) = fs::read_dir(folder) else { return Vec::new() };
     let is_plain = |name: &String| !name.ends_with(".br") && !name.ends_with(".gz");
     entries
         .filter_map(Result::ok)
@@ -65,4 +74,52 @@ pub(crate) fn top_files(options: &LeptosOptions) -> Vec<String> {
         .filter_map(|entry| entry.file_name().into_string().ok())
         .filter(is_plain)
         .collect()
+}
+
+/// The site's files by their path, in memory.
+#[derive(Debug)]
+pub(crate) struct Files(HashMap<String, Content>);
+
+impl Files {
+    /// Reads them all, with what was compressed beside them.
+    pub(crate) fn read(options: &LeptosOptions) -> Self {
+        let top = Path::new(&*options.site_root);
+        let mut files = HashMap::new();
+        let mut add = |folder: &Path, path: &str, policy: CachePolicy| {
+            for name in plain_files(folder) {
+                match read_file(folder, &name, policy) {
+                    Ok(content) => drop(files.insert(format!("{path}{name}"), content)),
+                    Err(error) => {
+                        tracing::warn!(%error, "{name} of the site cannot be read: {error}");
+                    }
+                }
+            }
+        };
+        add(top, "/", CachePolicy::Static);
+        add(&top.join(&*options.site_pkg_dir), &format!("/{PKG_DIR}/"), CachePolicy::Immutable);
+        Self(files)
+    }
+
+    pub(crate) fn get(&self, path: &str) -> Option<&Content> {
+        self.0.get(path)
+    }
+}
+
+fn read_file(folder: &Path, name: &str, policy: CachePolicy) -> io::Result<Content> {
+    let mut headers = HeaderMap::new();
+    let mime = mime_guess::from_path(name).first_or_octet_stream();
+    let text = match mime.type_() == mime_guess::mime::TEXT {
+        true => format!("{mime}; charset=utf-8"),
+        false => mime.to_string(),
+    };
+    if let Ok(content_type) = HeaderValue::try_from(text) {
+        headers.insert(header::CONTENT_TYPE, content_type);
+    }
+    headers.insert(header::CACHE_CONTROL, policy.header());
+    headers.insert(header::VARY, HeaderValue::from_static("Accept-Encoding"));
+    put_security_headers(&mut headers);
+    let beside =
+        |suffix: &str| fs::read(folder.join(format!("{name}.{suffix}"))).ok().map(Bytes::from);
+    let body = fs::read(folder.join(name))?.into();
+    Ok(Content::precompressed(headers, body, beside("gz"), beside("br")))
 }

@@ -1,16 +1,24 @@
 //! What handlers share.
 
-use std::sync::Arc;
+use std::{path::PathBuf, sync::Arc};
 
-use app::ssr::CameraAdmin;
+use app::ssr::{CameraAdmin, IceServer};
 use axum::{extract::FromRef, http::HeaderValue};
-use catalog::{BlobStore, Catalog};
+use catalog::{BlobStore, Catalog, Uploads};
 use leptos::config::LeptosOptions;
 use media::egress::handle::RtcHandle;
 
 use crate::{
-    api::links, auth::Auth, client_addr::Network, config::Config, cors::AllowedOrigin,
+    api::links,
+    auth::Auth,
+    client_addr::Network,
+    config::{self, Config},
+    cors::AllowedOrigin,
     events::EventStreams,
+    ingest::BucketEvents,
+    page_cache,
+    store_health::StoreHealth,
+    thumbs::ThumbCache,
 };
 
 /// What handlers share; cheap to clone.
@@ -22,16 +30,36 @@ pub struct AppState {
     pub catalog: Catalog,
     /// Originals and renditions.
     pub store: BlobStore,
+    /// Whether the store answers.
+    pub store_health: StoreHealth,
+    /// What is on its way into the store.
+    pub uploads: Uploads,
     /// WHEP and WHIP sessions.
     pub rtc: RtcHandle,
     /// Event streams of WHEP sessions.
     pub events: EventStreams,
+    /// Takes what the store says has changed.
+    pub bucket_events: BucketEvents,
     /// Who may come in.
     pub auth: Auth,
     /// Of the configuration.
     pub http: Arc<HttpSettings>,
+    /// How answers are kept.
+    pub cache: page_cache::Settings,
+    /// Thumbnails at hand.
+    pub thumbs: ThumbCache,
     /// Where the build's files are.
     pub leptos: LeptosOptions,
+}
+
+/// STUN and TURN servers as pages need them.
+pub fn ice_servers(config: &Config) -> Arc<[IceServer]> {
+    let shown = |server: &config::IceServer| IceServer {
+        urls: server.url.clone(),
+        username: server.username.clone(),
+        credential: server.credential.as_ref().map(|secret| secret.expose().to_owned()),
+    };
+    config.live.ice_servers.iter().map(shown).collect()
 }
 
 impl FromRef<AppState> for Arc<dyn CameraAdmin> {
@@ -49,6 +77,10 @@ pub struct HttpSettings {
     pub trusted_proxies: Arc<[Network]>,
     /// `Link` headers of STUN and TURN servers.
     pub ice_servers: Vec<HeaderValue>,
+    /// Tell viewers where pictures were taken.
+    pub show_location: bool,
+    /// Folder for files on their way into the store.
+    pub spool_dir: PathBuf,
 }
 
 impl From<&Config> for HttpSettings {
@@ -59,6 +91,8 @@ impl From<&Config> for HttpSettings {
             trusted_proxies: config.server.trusted_proxies.clone().into(),
             // A configuration that was read has only servers that can be told.
             ice_servers: servers.filter_map(|server| links::ice_server(server).ok()).collect(),
+            show_location: config.library.show_location,
+            spool_dir: config.server.data_dir.join("tmp"),
         }
     }
 }

@@ -8,6 +8,7 @@ mod build;
 mod check;
 mod demo;
 mod fuzz;
+mod loader;
 mod paths;
 mod run;
 mod serving;
@@ -38,13 +39,22 @@ cargo xtask <command>
                       format, lints, documentation, dependencies; all of them when none is named
   fuzz [--secs 20] [target…]
                       hostile inputs to every parser of outside bytes, so long to each
+  bench catalog [--release] [--assets 1000000] [--sqlite URL] [--postgres URL] [--write]
+                      pages of a large library, on SQLite and on PostgreSQL; a catalog that is
+                      named is filled if it is empty, and stays for the next time
+  bench explorer [--dev] [--program FILE] [--secs 60] [--no-hey] [--no-next] [--write]
+                      kept pages and thumbnails, beside nginx and Next.js with the same bytes
   bench idle [--release] [--secs 30]
                       memory, processor time and start of a server with nothing to do
   bench live [--dev] [--viewers 1,25,100,200,400] [--secs 20] [--only damwall|go2rtc]
-             [--cycles 10000] [--quick] [--browser [--runs 20]] [--write]
+             [--cycles 10000] [--quick] [--browser [--runs 20]] [--program FILE] [--write]
                       many viewers of one camera, beside go2rtc: processor time, memory, loss,
                       latency; with --browser one Chromium instead: first frame, glass to glass.
                       --write puts the tables into docs/benchmarks.md
+  bench soak [--dev] [--mins 60] [--program FILE] [--write]
+                      viewers that come and go, some that stay: memory, loss, latency, drift
+  bench thumbs [--dev] [--rounds 10] [--write]
+                      thumbnails of a photograph, beside libvips: processor time, bytes, likeness
   shots [--url http://…]
                       pictures of every page at three widths, light and dark, into <target>/shots
 

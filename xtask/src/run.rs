@@ -1,7 +1,7 @@
 //! Running programs: every step is announced, timed, and says what to do when it fails.
 
 use std::io::{BufRead, BufReader, Write};
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
@@ -51,6 +51,14 @@ pub fn run(command: &mut Command, advice: &str) -> Result<()> {
         bail!("`{shown}` failed ({status}); {advice}");
     }
     Ok(())
+}
+
+/// Asks a program to end (SIGTERM; std alone could only kill it) and waits until it has.
+pub fn terminate(child: &mut Child) {
+    if !succeeds(Command::new("kill").arg(child.id().to_string())) {
+        child.kill().ok();
+    }
+    child.wait().ok();
 }
 
 /// Whether it runs and succeeds, in silence.

@@ -5,6 +5,8 @@ use std::process::{Child, Command, Stdio};
 
 use anyhow::{Context, Result, bail};
 
+use crate::run::terminate;
+
 /// A running `damwall serve`; killed when dropped.
 #[derive(Debug)]
 pub struct Server {
@@ -56,11 +58,7 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
-        // SIGTERM lets it end cameras in good order; std alone could only kill it.
-        let asked = Command::new("kill").arg(self.child.id().to_string()).status();
-        if !asked.is_ok_and(|status| status.success()) {
-            self.child.kill().ok();
-        }
-        self.child.wait().ok();
+        // It ends its cameras in good order.
+        terminate(&mut self.child);
     }
 }

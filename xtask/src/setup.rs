@@ -30,6 +30,8 @@ pub enum Purpose {
     Check,
     /// Run the fuzz targets.
     Fuzz,
+    /// Compare thumbnails with libvips's.
+    Thumbs,
 }
 
 /// Installs what `purpose` needs and this machine lacks.
@@ -39,6 +41,9 @@ pub enum Purpose {
 pub fn setup(purpose: Purpose) -> Result<()> {
     let root = paths::root();
     install_system_packages(purpose)?;
+    if purpose == Purpose::Thumbs {
+        return Ok(());
+    }
     if purpose == Purpose::Fuzz {
         return install_rust_tool("cargo-fuzz", CARGO_FUZZ);
     }
@@ -70,9 +75,10 @@ struct SystemPart {
     is_there: fn() -> bool,
 }
 
+/// libjpeg-turbo is built by cmake, and its fast parts by nasm.
 const COMPILER: SystemPart = SystemPart {
-    packages: &["build-essential"],
-    is_there: || has("cc") && has("make") && has("c++"),
+    packages: &["build-essential", "cmake", "nasm"],
+    is_there: || ["cc", "make", "c++", "cmake", "nasm"].into_iter().all(has),
 };
 /// cargo-leptos links OpenSSL; only its own build needs the headers.
 const OPENSSL: SystemPart = SystemPart {
@@ -84,11 +90,15 @@ const OPENSSL: SystemPart = SystemPart {
 };
 const FFMPEG: SystemPart =
     SystemPart { packages: &["ffmpeg"], is_there: || has("ffmpeg") && has("ffprobe") };
+const VIPS: SystemPart =
+    SystemPart { packages: &["libvips-tools"], is_there: || has("vips") && has("vipsthumbnail") };
 /// ffmpeg and GStreamer write clocks with it.
 const FONTS: SystemPart = SystemPart {
     packages: &["fonts-dejavu-core"],
     is_there: || Path::new("/usr/share/fonts/truetype/dejavu/DejaVuSans.ttf").exists(),
 };
+/// The configuration in `deploy/` is tried with it.
+const NGINX: SystemPart = SystemPart { packages: &["nginx"], is_there: || has("nginx") };
 const NODE: SystemPart = SystemPart { packages: &["nodejs"], is_there: || has("node") };
 const NPM: SystemPart = SystemPart { packages: &["npm"], is_there: || has("npm") };
 const CHROMIUM: SystemPart =
@@ -100,6 +110,9 @@ const VENV: SystemPart = SystemPart {
         (has_weed && peers_are_installed()) || python("import venv, ensurepip")
     },
 };
+/// A server of our own is started from its programs; the one that Debian may start is left alone.
+const POSTGRES: SystemPart =
+    SystemPart { packages: &["postgresql"], is_there: || postgres().is_some() };
 const GSTREAMER: SystemPart = SystemPart {
     packages: &[
         "gir1.2-gst-rtsp-server-1.0",
@@ -126,16 +139,31 @@ fn install_system_packages(purpose: Purpose) -> Result<()> {
     let parts: &[&SystemPart] = match purpose {
         Purpose::Demo => &[&COMPILER, &OPENSSL, &FFMPEG],
         Purpose::Release => &[&COMPILER, &OPENSSL, &FFMPEG, &NODE, &NPM],
-        Purpose::Test => {
-            &[&COMPILER, &OPENSSL, &FFMPEG, &FONTS, &NODE, &NPM, &CHROMIUM, &VENV, &GSTREAMER]
-        }
+        Purpose::Test => &[
+            &COMPILER, &OPENSSL, &FFMPEG, &FONTS, &NODE, &NPM, &CHROMIUM, &VENV, &GSTREAMER,
+            &POSTGRES, &NGINX,
+        ],
         Purpose::Check | Purpose::Fuzz => &[&COMPILER],
+        Purpose::Thumbs => &[&FFMPEG, &VIPS],
     };
     let packages: Vec<&str> = parts
         .iter()
         .filter(|part| !(part.is_there)())
         .flat_map(|part| part.packages.iter().copied())
         .collect();
+    install_packages(&packages)
+}
+
+/// Installs the packages whose programs are missing; names are in pairs.
+///
+/// # Errors
+/// One sentence that says what to do by hand.
+pub fn install_programs(packages_and_programs: &[(&str, &str)]) -> Result<()> {
+    let missing = packages_and_programs.iter().filter(|(_, program)| !has(program));
+    install_packages(&missing.map(|(package, _)| *package).collect::<Vec<_>>())
+}
+
+fn install_packages(packages: &[&str]) -> Result<()> {
     if packages.is_empty() {
         return Ok(());
     }
@@ -158,7 +186,7 @@ fn install_system_packages(purpose: Purpose) -> Result<()> {
         };
         run(apt(&["update", "-q"]).arg("-q"), "check the network and the list of package sources")?;
         run(
-            apt(&["install", "-y", "-q", "--no-install-recommends"]).args(&packages),
+            apt(&["install", "-y", "-q", "--no-install-recommends"]).args(packages),
             "see apt's message above",
         )
     })
@@ -302,6 +330,16 @@ fn weed_path() -> Option<PathBuf> {
             Some(paths::cache().ok()?.join(format!("seaweedfs-{}/bin/weed", versions::SEAWEEDFS)))
         }
     }
+}
+
+/// Folder of PostgreSQL's programs: `DAMWALL_TEST_POSTGRES`, or where Debian puts the newest.
+#[must_use]
+pub fn postgres() -> Option<PathBuf> {
+    if let Some(dir) = env::var_os("DAMWALL_TEST_POSTGRES") {
+        return Some(PathBuf::from(dir));
+    }
+    let versions = fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten();
+    versions.map(|entry| entry.path().join("bin")).filter(|bin| bin.join("initdb").exists()).max()
 }
 
 /// The Python of `end2end/peers`: `DAMWALL_TEST_PYTHON`, or one in our cache with aiortc and an

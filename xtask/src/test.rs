@@ -57,6 +57,9 @@ pub fn test(options: &Options) -> Result<()> {
         });
         if built {
             stages.run("Rust tests", || tally_of(&mut rust_tests(options)?, &mut tally));
+            stages.run("Rust tests on PostgreSQL", || {
+                tally_of(&mut postgres_tests(options)?, &mut tally)
+            });
         }
     }
     if options.browser {
@@ -95,6 +98,24 @@ fn rust_tests(options: &Options) -> Result<Command> {
     Ok(command)
 }
 
+/// Tests that take whichever database they are given: once more, on the other one.
+const ON_EITHER_DATABASE: [&str; 6] =
+    ["imports::", "reconciles::", "renditions::", "thumbs::", "uploads::", "watches::"];
+
+fn postgres_tests(options: &Options) -> Result<Command> {
+    let mut command = cargo();
+    with_test_servers(&mut command)?
+        .env("DAMWALL_TEST_DATABASE", "postgres")
+        .arg("test")
+        .args(SERVER_SIDE)
+        .args(["--no-fail-fast", "--test", "it", "--"]);
+    match &options.filter {
+        Some(filter) => command.arg(filter),
+        None => command.args(ON_EITHER_DATABASE),
+    };
+    Ok(command)
+}
+
 fn browser_tests(options: &Options) -> Result<Command> {
     let end2end = paths::root().join("end2end");
     let mut command = Command::new(end2end.join("node_modules/.bin/playwright"));
@@ -112,6 +133,9 @@ fn browser_tests(options: &Options) -> Result<Command> {
 
 /// Tells a test where the servers it tests against are.
 fn with_test_servers(command: &mut Command) -> Result<&mut Command> {
+    if let Some(postgres) = setup::postgres() {
+        command.env("DAMWALL_TEST_POSTGRES", postgres);
+    }
     Ok(command
         .env("DAMWALL_TEST_WEED", setup::weed()?)
         .env("DAMWALL_TEST_RTSP_SERVER", paths::root().join("end2end/rtsp_server.py")))

@@ -18,6 +18,8 @@ pub const PYAV: &str = "18.1.0";
 pub const IMAGEIO_FFMPEG: &str = "0.8.1";
 /// The server that `cargo xtask bench live` compares with.
 pub const GO2RTC: &str = "1.9.14";
+/// What `cargo xtask bench explorer` compares with.
+pub const NEXT: &str = "16.4.6";
 
 /// The version in what `<tool> --version` prints: `wasm-bindgen 0.2.130`, `wasm-opt version 132`.
 #[must_use]

@@ -4,7 +4,7 @@
 use domain::{CameraDefinition, CameraId};
 use std::fmt;
 
-use domain::{CameraDetails, CameraProbe, RtspTransport};
+use domain::{CameraDetails, CameraProbe, MediaSettings, RtspTransport};
 use leptos::{
     prelude::*,
     server_fn::{
@@ -145,6 +145,48 @@ pub struct CameraForm {
     on_demand: bool,
     audio: bool,
     rtsp_transport: RtspTransport,
+    media: MediaForm,
+}
+
+/// [`MediaSettings`] as a form sends them: a box that is not checked is left out.
+#[derive(Clone, Serialize, Deserialize)]
+#[serde(default)]
+struct MediaForm {
+    target_kbps: u32,
+    max_kbps: u32,
+    min_kbps: u32,
+    key_frame_interval_ms: u32,
+    jitter_buffer_ms: u32,
+    simulcast: bool,
+}
+
+impl Default for MediaForm {
+    fn default() -> Self {
+        let media = MediaSettings::default();
+        Self {
+            target_kbps: media.target_kbps,
+            max_kbps: media.max_kbps,
+            min_kbps: media.min_kbps,
+            key_frame_interval_ms: media.key_frame_interval_ms,
+            jitter_buffer_ms: media.jitter_buffer_ms,
+            simulcast: false,
+        }
+    }
+}
+
+#[cfg(feature = "ssr")]
+impl From<MediaForm> for MediaSettings {
+    fn from(form: MediaForm) -> Self {
+        let MediaForm { target_kbps, max_kbps, min_kbps, .. } = form;
+        Self {
+            target_kbps,
+            max_kbps,
+            min_kbps,
+            key_frame_interval_ms: form.key_frame_interval_ms,
+            jitter_buffer_ms: form.jitter_buffer_ms,
+            simulcast: form.simulcast,
+        }
+    }
 }
 
 impl fmt::Debug for CameraForm {
@@ -192,6 +234,7 @@ impl CameraForm {
             on_demand: self.on_demand,
             audio: self.audio,
             rtsp_transport: self.rtsp_transport,
+            media: self.media.into(),
         }
     }
 }

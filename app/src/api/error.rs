@@ -1,7 +1,5 @@
 //! Why a page has nothing to show, in words for the person who looks at it.
 
-#[cfg(feature = "ssr")]
-use domain::{Cursor, PAGE_LIMIT_MAX, PageLimit};
 use leptos::server_fn::{
     codec::JsonEncoding,
     error::{FromServerFnError, ServerFnErrorErr},
@@ -43,7 +41,7 @@ impl FromServerFnError for PageError {
     type Encoder = JsonEncoding;
 
     fn from_server_fn_error(error: ServerFnErrorErr) -> Self {
-        match error {
+        let error = match error {
             ServerFnErrorErr::Args(_) | ServerFnErrorErr::MissingArg(_) => {
                 Self::BadRequest("The request's arguments are not valid.".to_owned())
             }
@@ -51,68 +49,9 @@ impl FromServerFnError for PageError {
                 Self::Unavailable
             }
             _ => Self::Unreachable,
-        }
-    }
-}
-
-/// Which page is asked for.
-#[cfg(feature = "ssr")]
-#[derive(Debug, PartialEq, Eq)]
-pub(super) struct PageRequest {
-    pub(super) limit: PageLimit,
-    pub(super) after: Option<Cursor>,
-}
-
-/// Reads `limit` and `after` as they stand in an address; an empty one counts as absent.
-///
-/// # Errors
-/// [`PageError::BadRequest`] with a sentence to show.
-#[cfg(feature = "ssr")]
-pub(super) fn parse_page_request(
-    limit: Option<String>,
-    after: Option<String>,
-) -> Result<PageRequest, PageError> {
-    let bad_limit = || PageError::BadRequest(format!("limit must be 1 to {PAGE_LIMIT_MAX}."));
-    let limit = match limit.as_deref() {
-        None | Some("") => PageLimit::default(),
-        Some(text) => {
-            let limit: u32 = text.parse().map_err(|_| bad_limit())?;
-            PageLimit::try_from(limit).map_err(|_| bad_limit())?
-        }
-    };
-    let after = match after.as_deref() {
-        None | Some("") => None,
-        Some(text) => Some(text.parse().map_err(|_| {
-            PageError::BadRequest(
-                "after is not a page cursor of this server; start again from the first page."
-                    .to_owned(),
-            )
-        })?),
-    };
-    Ok(PageRequest { limit, after })
-}
-
-#[cfg(all(test, feature = "ssr"))]
-mod tests {
-    use super::*;
-
-    fn parse(limit: &str, after: &str) -> Result<PageRequest, PageError> {
-        parse_page_request(Some(limit.to_owned()), Some(after.to_owned()))
-    }
-
-    #[test]
-    fn page_request_is_validated() {
-        let first = PageRequest { limit: PageLimit::default(), after: None };
-        assert_eq!(parse_page_request(None, None), Ok(first));
-        assert_eq!(parse("100", "").map(|request| request.limit.get()), Ok(100));
-        let cursor = format!("1000.{}", "ab".repeat(32));
-        assert_eq!(parse("", &cursor).map(|r| r.after.map(|c| c.created_ms)), Ok(Some(1_000)));
-        for (limit, after) in [("0", ""), ("501", ""), ("many", ""), ("-1", ""), ("", "yesterday")]
-        {
-            assert!(
-                matches!(parse(limit, after), Err(PageError::BadRequest(_))),
-                "{limit:?} {after:?}"
-            );
-        }
+        };
+        // Otherwise it would be 500, whatever it is.
+        super::response::set_status_of(&error);
+        error
     }
 }

@@ -11,10 +11,13 @@ mod server {
     use leptos::{nonce::use_nonce, prelude::use_context};
     use leptos_axum::ResponseOptions;
 
-    use super::super::{CameraField, FormError, PageError};
+    use super::super::{
+        CameraField, FormError, PageError,
+        notice::{Notice, NoticeKind, back_to},
+    };
     use crate::ssr::{
-        Access, AccessDenied, Admin, Backend, CameraAdmin, CameraAdminError, Viewer,
-        content_security_policy,
+        Access, AccessDenied, Admin, Backend, CameraAdmin, CameraAdminError, MadeFrom, Operator,
+        Viewer, content_security_policy,
     };
 
     fn set_status(status: StatusCode) {
@@ -64,15 +67,18 @@ mod server {
 
     /// Passes an outcome on; an error sets the response's status.
     pub(in super::super) fn or_status<T>(outcome: Result<T, PageError>) -> Result<T, PageError> {
-        outcome.inspect_err(|error| {
-            set_status(match error {
-                PageError::BadRequest(_) => StatusCode::BAD_REQUEST,
-                PageError::NotFound => StatusCode::NOT_FOUND,
-                PageError::LoggedOut => StatusCode::UNAUTHORIZED,
-                PageError::Forbidden => StatusCode::FORBIDDEN,
-                PageError::Unavailable | PageError::Unreachable => StatusCode::SERVICE_UNAVAILABLE,
-            });
-        })
+        outcome.inspect_err(set_status_of)
+    }
+
+    /// Gives the response the status of an error.
+    pub fn set_status_of(error: &PageError) {
+        set_status(match error {
+            PageError::BadRequest(_) => StatusCode::BAD_REQUEST,
+            PageError::NotFound => StatusCode::NOT_FOUND,
+            PageError::LoggedOut => StatusCode::UNAUTHORIZED,
+            PageError::Forbidden => StatusCode::FORBIDDEN,
+            PageError::Unavailable | PageError::Unreachable => StatusCode::SERVICE_UNAVAILABLE,
+        });
     }
 
     /// Passes a catalog's answer on; logs its error, which may say more than a viewer may know.
@@ -119,6 +125,49 @@ mod server {
         Ok(backend()?.camera_admin)
     }
 
+    /// What changes assets, for operators, on behalf of a form. Sets no status, see `camera_admin`.
+    pub(in super::super) async fn operator() -> Result<Backend, PageError> {
+        let Operator = extract().await?;
+        backend()
+    }
+
+    /// What removes assets for good, for administrators. Sets no status, see `camera_admin`.
+    pub(in super::super) async fn administrator() -> Result<Backend, PageError> {
+        let Admin = extract().await?;
+        backend()
+    }
+
+    /// Passes an answer on to a form; logs its error.
+    pub(in super::super) fn answered<T, E: std::fmt::Display>(
+        answer: Result<T, E>,
+    ) -> Result<T, PageError> {
+        answer.map_err(|error| {
+            tracing::error!(%error, "what a form asked for was not done");
+            PageError::Unavailable
+        })
+    }
+
+    /// Answers a form: back to its page, with what became of it. Callers that are no forms get errors
+    /// as such.
+    pub(in super::super) fn answer_form(
+        back: &str,
+        outcome: Result<Notice, PageError>,
+    ) -> Result<(), PageError> {
+        let accept = parts()?.headers.get(header::ACCEPT).cloned();
+        let is_form = accept
+            .is_some_and(|accept| accept.to_str().is_ok_and(|accept| accept.contains("text/html")));
+        let notice = match outcome {
+            Ok(notice) => notice,
+            Err(error) if !is_form => return or_status(Err(error)),
+            Err(PageError::Forbidden) => Notice::new(NoticeKind::Forbidden),
+            Err(PageError::LoggedOut) => Notice::new(NoticeKind::LoggedOut),
+            Err(PageError::NotFound) => Notice::new(NoticeKind::Gone),
+            Err(_) => Notice::new(NoticeKind::Unavailable),
+        };
+        leptos_axum::redirect(&back_to(back, &notice));
+        Ok(())
+    }
+
     /// Why a page cannot show what cameras are configured to be.
     pub(in super::super) fn or_page_error<T>(
         answer: Result<T, CameraAdminError>,
@@ -157,6 +206,11 @@ mod server {
         parts()?.extensions.get::<Access>().copied().ok_or(PageError::LoggedOut)
     }
 
+    /// Where to note what the answer is made from.
+    pub(in super::super) fn made_from() -> Result<MadeFrom, PageError> {
+        Ok(parts()?.extensions.get::<MadeFrom>().cloned().unwrap_or_default())
+    }
+
     /// What there is to read from.
     pub(in super::super) fn backend() -> Result<Backend, PageError> {
         or_unavailable(use_context::<Backend>().ok_or("no Backend in the context"))
@@ -165,6 +219,11 @@ mod server {
 
 #[cfg(not(feature = "ssr"))]
 mod browser {
+    use crate::api::PageError;
+
+    /// Nothing: the response is long here.
+    pub fn set_status_of(_: &PageError) {}
+
     /// Nothing: the response is long here.
     pub fn set_not_found() {}
 
@@ -179,13 +238,15 @@ mod browser {
 }
 
 #[cfg(not(feature = "ssr"))]
+pub(super) use browser::set_status_of;
+#[cfg(not(feature = "ssr"))]
 pub use browser::{
     allow_camera_and_microphone, set_content_security_policy, set_found, set_not_found,
 };
 #[cfg(feature = "ssr")]
 pub(super) use server::{
-    access, admin, backend, camera_admin, form_error, or_page_error, or_status, or_unavailable,
-    viewer,
+    access, admin, administrator, answer_form, answered, backend, camera_admin, form_error,
+    made_from, operator, or_page_error, or_status, or_unavailable, set_status_of, viewer,
 };
 #[cfg(feature = "ssr")]
 pub use server::{

@@ -5,9 +5,13 @@
 
 mod dom;
 mod frames;
+mod job_events;
+mod media;
 mod peer;
 mod publisher;
+mod selection;
 mod tile;
+mod uploader;
 mod view;
 mod whep;
 mod whip;
@@ -23,17 +27,24 @@ use serde::Deserialize;
 use wasm_bindgen::JsCast;
 use web_sys::{Element, HtmlElement};
 
-pub use self::publisher::Publisher;
 use self::{
     dom::{Interval, Listener},
+    peer::IceServers,
     tile::{Tile, ViewChange},
     view::ViewObserver,
     whep::Sound,
 };
+pub use self::{
+    job_events::JobEvents, media::MediaPlayer, publisher::Publisher, selection::Selection,
+    uploader::Uploader,
+};
 use super::{KeyPlace, TileNodes, TileSignals};
-use crate::state::{
-    focus::{Arrow, Place, neighbour},
-    player::{CameraSeen, Event},
+use crate::{
+    api::IceServer,
+    state::{
+        focus::{Arrow, Place, neighbour},
+        player::{CameraSeen, Event},
+    },
 };
 
 /// How often tiles look at the time and write their figures.
@@ -54,6 +65,7 @@ pub struct Wall(StoredValue<Rc<Inner>, LocalStorage>);
 #[derive(Debug)]
 struct Inner {
     cameras: RwSignal<Vec<CameraStatus>>,
+    ice_servers: IceServers,
     tiles: RefCell<Vec<Rc<Tile>>>,
     ticks: Cell<u32>,
     /// Tick at which the poll under way began.
@@ -75,9 +87,10 @@ struct Running {
 
 impl Wall {
     /// A wall without tiles, which keeps `cameras` current while it needs to.
-    pub fn new(cameras: RwSignal<Vec<CameraStatus>>) -> Self {
+    pub fn new(cameras: RwSignal<Vec<CameraStatus>>, ice_servers: &[IceServer]) -> Self {
         Self(StoredValue::new_local(Rc::new(Inner {
             cameras,
+            ice_servers: IceServers::new(ice_servers),
             tiles: RefCell::default(),
             ticks: Cell::new(0),
             polling_since: Cell::new(None),
@@ -89,8 +102,8 @@ impl Wall {
 
     /// Plays `camera` in `nodes` until [`Wall::leave`].
     pub fn join(self, camera: CameraId, nodes: TileNodes, signals: TileSignals) {
-        let (Some(inner), Some(tile)) = (self.0.try_get_value(), Tile::new(camera, nodes, signals))
-        else {
+        let Some(inner) = self.0.try_get_value() else { return };
+        let Some(tile) = Tile::new(camera, inner.ice_servers.clone(), nodes, signals) else {
             return;
         };
         inner.run();
@@ -397,7 +410,7 @@ async fn fetch_cameras() -> Listing {
     match dom::fetch("/api/cameras", &dom::request("GET")).await {
         Ok(response) if response.ok() => {
             let text = dom::text(&response).await.unwrap_or_default();
-            match serde_json::from_str::<Items>(&text) {
+            match serde_json::from_slice::<Items>(text.as_bytes()) {
                 Ok(Items { items }) => Listing::Cameras(items),
                 Err(_) => Listing::Nothing,
             }

@@ -1,8 +1,9 @@
 //! The fields that describe a camera, and the test of a source.
 
-use domain::{CameraDetails, CameraProbe, RtspTransport};
+use domain::{CameraDetails, CameraProbe, MediaSettings, RtspTransport};
 use leptos::{html, prelude::*};
 
+use super::DetailList;
 use crate::{
     api::{CameraField, FormError, ProbeCamera},
     format,
@@ -28,24 +29,71 @@ pub fn FormNotice(
     }
 }
 
-/// What is wrong with one field, right below it.
+/// One line to type; below it what is wrong with it, a hint, and what else belongs to it.
 #[component]
-fn FieldError(
+fn TextField(
     field: CameraField,
-    id: &'static str,
+    label: &'static str,
+    placeholder: &'static str,
+    #[prop(optional)] value: String,
+    #[prop(optional)] maxlength: Option<u32>,
+    #[prop(optional)] pattern: Option<&'static str>,
+    required: bool,
+    #[prop(optional)] input: NodeRef<html::Input>,
+    #[prop(optional, into)] hint: Option<String>,
     error: Signal<Option<FormError>>,
+    #[prop(optional)] children: Option<Children>,
 ) -> impl IntoView {
-    let message = move || error.with(|error| error.as_ref().and_then(|e| e.beside(field)));
+    let (name, slug) = match field {
+        CameraField::Id => ("camera[id]", "id"),
+        CameraField::Name => ("camera[name]", "name"),
+        CameraField::Url => ("camera[url]", "url"),
+        CameraField::SubUrl => ("camera[sub_url]", "sub-url"),
+    };
+    let [id, error_id, hint_id] = ["camera", "error", "hint"].map(|part| format!("{part}-{slug}"));
+    let message = Memo::new(move |_| error.with(|error| error.as_ref()?.beside(field)));
+    let is_wrong = move || message.with(Option::is_some);
+    let described_by = match &hint {
+        Some(_) => format!("{error_id} {hint_id}"),
+        None => error_id.clone(),
+    };
+    let hint = hint.map(|hint| {
+        view! {
+            <p class="hint" id=hint_id>
+                {hint}
+            </p>
+        }
+    });
     view! {
-        <p
-            class="field-error"
-            id=id
-            role="alert"
-            hidden=move || message().is_none()
-            data-testid=id
-        >
-            {message}
-        </p>
+        <div class="field">
+            <label for=id.clone()>{label}</label>
+            <input
+                id=id
+                name=name
+                node_ref=input
+                value=value
+                required=required
+                maxlength=maxlength
+                pattern=pattern
+                autocomplete="off"
+                autocapitalize="none"
+                spellcheck="false"
+                placeholder=placeholder
+                aria-describedby=described_by
+                aria-invalid=move || is_wrong().to_string()
+            />
+            <p
+                class="field-error"
+                id=error_id.clone()
+                role="alert"
+                hidden=move || !is_wrong()
+                data-testid=error_id
+            >
+                {move || message.get()}
+            </p>
+            {hint}
+            {children.map(|children| children())}
+        </div>
     }
 }
 
@@ -61,10 +109,6 @@ pub fn CameraFields(
     camera: Option<CameraDetails>,
 ) -> impl IntoView {
     let is_new = camera.is_none();
-    let invalid = move |field: CameraField| {
-        let is_wrong = error.with(|error| error.as_ref().is_some_and(|e| e.field == Some(field)));
-        if is_wrong { "true" } else { "false" }
-    };
     let url_input = NodeRef::<html::Input>::new();
     let shown = |url: &str, has_credentials: bool| {
         let with = if has_credentials { ", with a password" } else { "" };
@@ -93,88 +137,56 @@ pub fn CameraFields(
                 .into_any()
         }
         None => view! {
-            <div class="field">
-                <label for="camera-id">"Name in addresses"</label>
-                <input
-                    id="camera-id"
-                    name="camera[id]"
-                    required
-                    maxlength="64"
-                    pattern="[a-z0-9][a-z0-9_\\-]*"
-                    title="small letters, digits, - and _"
-                    autocomplete="off"
-                    autocapitalize="none"
-                    spellcheck="false"
-                    placeholder="front-door"
-                    aria-describedby="error-id hint-id"
-                    aria-invalid=move || invalid(CameraField::Id)
-                />
-                <FieldError field=CameraField::Id id="error-id" error />
-                <p class="hint" id="hint-id">
-                    "Small letters, digits, - and _. It cannot be changed later."
-                </p>
-            </div>
+            <TextField
+                field=CameraField::Id
+                label="Name in addresses"
+                placeholder="front-door"
+                maxlength=64
+                pattern="[a-z0-9][a-z0-9_\\-]*"
+                required=true
+                hint="Small letters, digits, - and _. It cannot be changed later."
+                error
+            />
         }
         .into_any(),
     };
     let name = camera.as_ref().map(|camera| camera.name.clone()).unwrap_or_default();
     let on_demand = camera.as_ref().is_some_and(|camera| camera.on_demand);
     let audio = camera.as_ref().is_none_or(|camera| camera.audio);
+    let media = camera.as_ref().map(|camera| camera.media).unwrap_or_default();
     let transport = camera.as_ref().map(|camera| camera.rtsp_transport).unwrap_or_default();
     view! {
         {id_field}
-        <div class="field">
-            <label for="camera-name">"Name to show"</label>
-            <input
-                id="camera-name"
-                name="camera[name]"
-                value=name
-                maxlength="100"
-                autocomplete="off"
-                placeholder="Front door"
-                aria-describedby="error-name"
-                aria-invalid=move || invalid(CameraField::Name)
-            />
-            <FieldError field=CameraField::Name id="error-name" error />
-        </div>
-        <div class="field">
-            <label for="camera-url">"Source"</label>
-            <input
-                id="camera-url"
-                name="camera[url]"
-                node_ref=url_input
-                required=is_new
-                autocomplete="off"
-                autocapitalize="none"
-                spellcheck="false"
-                placeholder="rtsp://user:password@192.168.1.20/stream1"
-                aria-describedby="error-url hint-url"
-                aria-invalid=move || invalid(CameraField::Url)
-            />
-            <FieldError field=CameraField::Url id="error-url" error />
-            <p class="hint" id="hint-url">
-                {url_hint}
-            </p>
+        <TextField
+            field=CameraField::Name
+            label="Name to show"
+            placeholder="Front door"
+            value=name
+            maxlength=100
+            required=false
+            error
+        />
+        <TextField
+            field=CameraField::Url
+            label="Source"
+            placeholder="rtsp://user:password@192.168.1.20/stream1"
+            required=is_new
+            input=url_input
+            hint=url_hint
+            error
+        >
             <ProbeSource url_input />
-        </div>
-        <div class="field">
-            <label for="camera-sub-url">"Source of small pictures (optional)"</label>
-            <input
-                id="camera-sub-url"
-                name="camera[sub_url]"
-                autocomplete="off"
-                autocapitalize="none"
-                spellcheck="false"
-                placeholder="rtsp://user:password@192.168.1.20/stream2"
-                aria-describedby="error-sub-url hint-sub-url"
-                aria-invalid=move || invalid(CameraField::SubUrl)
-            />
-            <FieldError field=CameraField::SubUrl id="error-sub-url" error />
-            <p class="hint" id="hint-sub-url">
-                {sub_hint}
-            </p>
+        </TextField>
+        <TextField
+            field=CameraField::SubUrl
+            label="Source of small pictures (optional)"
+            placeholder="rtsp://user:password@192.168.1.20/stream2"
+            required=false
+            hint=sub_hint
+            error
+        >
             {remove_sub}
-        </div>
+        </TextField>
         <div class="field">
             <label for="camera-transport">"How RTSP comes"</label>
             <select id="camera-transport" name="camera[rtsp_transport]">
@@ -196,6 +208,63 @@ pub fn CameraFields(
                 "Connect only while somebody watches"
             </label>
         </div>
+        <MediaFields media />
+    }
+}
+
+/// How much of the network the camera may take.
+#[component]
+fn MediaFields(media: MediaSettings) -> impl IntoView {
+    let numbers = [
+        ("target_kbps", "Bitrate to begin with, kbit/s", media.target_kbps, (50, 100_000)),
+        ("max_kbps", "Most, kbit/s", media.max_kbps, (50, 100_000)),
+        ("min_kbps", "On the worst of networks, kbit/s", media.min_kbps, (50, 100_000)),
+        (
+            "key_frame_interval_ms",
+            "Between key frames, ms",
+            media.key_frame_interval_ms,
+            (500, 60_000),
+        ),
+        ("jitter_buffer_ms", "Wait for missing packets, ms", media.jitter_buffer_ms, (0, 1_000)),
+    ];
+    let fields: Vec<_> = numbers
+        .into_iter()
+        .map(|(name, label, value, (min, max))| {
+            let id = format!("camera-media-{name}");
+            view! {
+                <div class="field">
+                    <label for=id.clone()>{label}</label>
+                    <input
+                        id=id
+                        type="number"
+                        name=format!("camera[media][{name}]")
+                        value=value.to_string()
+                        min=min.to_string()
+                        max=max.to_string()
+                        required
+                        inputmode="numeric"
+                    />
+                </div>
+            }
+        })
+        .collect();
+    view! {
+        <details class="media-settings">
+            <summary>"Media settings"</summary>
+            <p class="hint">
+                "They bind what is encoded here and what publishers send (whip:). A camera that is passed through is only measured against them."
+            </p>
+            {fields}
+            <label class="check">
+                <input
+                    type="checkbox"
+                    name="camera[media][simulcast]"
+                    value="true"
+                    checked=media.simulcast
+                />
+                "Take several sizes of a publisher (simulcast)"
+            </label>
+        </details>
     }
 }
 
@@ -243,19 +312,7 @@ fn ProbeSource(url_input: NodeRef<html::Input>) -> impl IntoView {
 
 #[component]
 fn ProbeResult(found: CameraProbe) -> impl IntoView {
-    let rows = probe_rows(&found).into_iter().map(|(what, value)| {
-        view! {
-            <div>
-                <dt>{what}</dt>
-                <dd>{value}</dd>
-            </div>
-        }
-    });
-    view! {
-        <dl class="details" data-testid="probe-result">
-            {rows.collect::<Vec<_>>()}
-        </dl>
-    }
+    view! { <DetailList rows=probe_rows(&found) attr:data-testid="probe-result" /> }
 }
 
 /// What a test found, as it is shown.

@@ -1,52 +1,79 @@
 //! An asset in a grid.
 
-use domain::{Asset, AssetKind, Thumb};
+use domain::{AssetKind, Thumb};
 use leptos::prelude::*;
 
-use crate::format;
+use crate::{api::Card, format};
 
 /// How wide a card's picture is, for the choice between the two thumbnails; see `.asset-grid`.
 const SIZES: &str = "(min-width: 2400px) 340px, (min-width: 700px) 240px, 46vw";
+
+/// Whether an asset of a list can be ticked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ticking {
+    /// A form around the list changes those that are ticked.
+    Offered,
+    /// The list is only looked at.
+    None,
+}
 
 /// One asset as a link to its page.
 #[component]
 pub fn AssetCard(
     /// What to show.
-    asset: Asset,
+    card: Card,
+    /// Whether it can be ticked.
+    ticking: Ticking,
 ) -> impl IntoView {
-    let href = format!("/assets/{}", asset.id);
-    let badge = match asset.kind {
-        AssetKind::Image => None,
-        kind => Some((kind.as_str(), asset.duration_ms.map(format::duration))),
+    let id = card.id.to_string();
+    let href = format!("/assets/{id}");
+    let duration = card.duration_ms.map(format::duration);
+    let badge = match (card.recording, card.kind, duration) {
+        (true, ..) => Some("recording".to_owned()),
+        (false, AssetKind::Image, _) => None,
+        (false, kind, Some(duration)) => Some(format!("{} {duration}", kind.as_str())),
+        (false, kind, None) => Some(kind.as_str().to_owned()),
     }
-    .map(|(kind, duration)| {
-        let text = match duration {
-            Some(duration) => format!("{kind} {duration}"),
-            None => kind.to_owned(),
-        };
-        view! { <span class="badge">{text}</span> }
+    .map(|text| view! { <span class="badge">{text}</span> });
+    // Beside the link, not in it, and outside of what is left out while it is out of sight: the bar
+    // below the list counts the ticks.
+    let tick = (ticking == Ticking::Offered).then(|| {
+        view! {
+            <input
+                class="tick"
+                type="checkbox"
+                name="ids[]"
+                value=id.clone()
+                aria-label=format!("Select {}", card.name)
+                autocomplete="off"
+                data-testid="tick"
+            />
+        }
     });
+    let failures: Vec<_> = card
+        .failures
+        .into_iter()
+        .map(|reason| view! { <span class="card-failure">{reason}</span> })
+        .collect();
     view! {
         <li class="card-cell">
-            <a
-                class="card"
-                href=href
-                data-testid="asset-card"
-                data-asset-id=asset.id.to_string()
-            >
+            {tick}
+            <a class="card" href=href data-testid="asset-card" data-asset-id=id>
                 <span class="card-picture">
                     <Picture
-                        thumb=asset.thumb
-                        kind=asset.kind
-                        name=asset.name.clone()
-                        width_px=asset.width_px
+                        thumb=card.thumb
+                        tint=card.tint
+                        kind=card.kind
+                        name=card.name.clone()
+                        width_px=card.width_px
                     />
                     {badge}
                 </span>
-                <span class="card-name" title=asset.name.clone()>
-                    {asset.name.clone()}
+                <span class="card-name" title=card.name.clone()>
+                    {card.name.clone()}
                 </span>
-                <span class="card-folder">{asset.folder}</span>
+                <span class="card-folder">{card.folder}</span>
+                {failures}
             </a>
         </li>
     }
@@ -64,11 +91,18 @@ fn srcset(url_320: &str, url_640: &str, width_px: u32, original_width_px: Option
 }
 
 #[component]
-fn Picture(thumb: Thumb, kind: AssetKind, name: String, width_px: Option<u32>) -> impl IntoView {
+fn Picture(
+    thumb: Thumb,
+    tint: Option<String>,
+    kind: AssetKind,
+    name: String,
+    width_px: Option<u32>,
+) -> impl IntoView {
     match thumb {
         Thumb::Ready { url_320, url_640, width_px: thumb_width_px, height_px } => {
             let srcset = srcset(&url_320, &url_640, thumb_width_px, width_px);
             view! {
+                <Tint color=tint width_px=thumb_width_px height_px />
                 <img
                     loading="lazy"
                     decoding="async"
@@ -102,6 +136,31 @@ fn Picture(thumb: Thumb, kind: AssetKind, name: String, width_px: Option<u32>) -
         }
         .into_any(),
     }
+}
+
+/// A picture's colour, of its shape and behind it, until it has loaded. An attribute, not a style: the
+/// policy of every page allows no styles in it.
+#[component]
+pub fn Tint(
+    /// `#rrggbb`.
+    color: Option<String>,
+    /// Width of the picture, or anything of the same ratio.
+    width_px: u32,
+    /// Height to that.
+    height_px: u32,
+) -> impl IntoView {
+    color.map(|color| {
+        view! {
+            <svg
+                class="tint"
+                viewBox=format!("0 0 {width_px} {height_px}")
+                fill=color
+                aria-hidden="true"
+            >
+                <rect width="100%" height="100%" />
+            </svg>
+        }
+    })
 }
 
 /// The sign of a kind of asset.

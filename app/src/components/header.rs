@@ -1,14 +1,15 @@
 //! The bar at the top of every page.
 
+use domain::Role;
 use leptos::prelude::*;
 use leptos_router::components::A;
 
 use crate::api;
 
-/// Name, navigation, and log out for those who logged in.
+/// Name, navigation, upload for those who may, and log out for those who logged in.
 #[component]
 pub fn Header() -> impl IntoView {
-    let session = Resource::new(|| (), |()| api::read_session());
+    let session = api::read(String::new, |_| api::read_session());
     view! {
         <header class="site-head">
             <a class="brand" href="/assets">
@@ -24,9 +25,23 @@ pub fn Header() -> impl IntoView {
             <Suspense>
                 {move || {
                     let session = session.get().and_then(Result::ok);
-                    session
-                        .filter(|session| session.token_login)
-                        .map(|_| {
+                    let may_upload = session
+                        .is_some_and(|session| session.role.includes(Role::Operator));
+                    let may_log_out = session.is_some_and(|session| session.token_login);
+                    let upload = may_upload
+                        .then(|| {
+                            view! {
+                                <a
+                                    class="button upload-link"
+                                    href="/assets/upload"
+                                    data-testid="upload-link"
+                                >
+                                    "Upload"
+                                </a>
+                            }
+                        });
+                    let log_out = may_log_out
+                        .then(|| {
                             view! {
                                 <form class="log-out" method="post" action="/logout">
                                     <button class="button" type="submit">
@@ -34,7 +49,11 @@ pub fn Header() -> impl IntoView {
                                     </button>
                                 </form>
                             }
-                        })
+                        });
+                    view! {
+                        {upload}
+                        {log_out}
+                    }
                 }}
             </Suspense>
         </header>

@@ -1,178 +1,162 @@
-//! `/assets/{id}`: one asset, to look at and to download.
+//! `/assets/{id}`: one asset, to look at, to download and to change.
 
-use domain::{Asset, AssetKind, Thumb};
+mod derived;
+mod edit;
+mod stage;
+
+use domain::{Asset, Role, Thumb};
 use leptos::prelude::*;
 use leptos_meta::Title;
-use leptos_router::hooks::use_params_map;
+use leptos_router::hooks::{use_location, use_params_map};
 
-use super::refresh::refresh_while;
+use self::{
+    derived::{DerivedView, MetadataView},
+    edit::{EditAsset, PurgeForm, TrashForm},
+    stage::{Stage, is_shown_by_thumb},
+};
+use super::refresh::{follow_jobs, refresh_unless_held};
 use crate::{
-    api::{self, PageError},
-    components::{ErrorNotice, KindIcon},
+    address::ListAddress,
+    api::{self, AssetDetail},
+    components::{Back, DetailList, Loaded, NoticeBar},
     format,
 };
-
-/// Longer originals are shown by their thumbnail; the original is a click away.
-const INLINE_MAX_BYTES: u64 = 32 << 20;
 
 /// `/assets/{id}`
 #[component]
 pub fn AssetPage() -> impl IntoView {
     let params = use_params_map();
     let id = Memo::new(move |_| params.with(|params| params.get("id").unwrap_or_default()));
-    let outcome = Resource::new(move || id.get(), api::find_asset);
-    refresh_while(outcome, |asset| asset.thumb == Thumb::Pending && is_shown_by_thumb(asset));
+    let search = use_location().search;
+    let notice = move || {
+        let notice = search.with(|search| ListAddress::parse("/assets", search).notice);
+        view! { <NoticeBar notice back=format!("/assets/{}", id.get_untracked()) /> }
+    };
+    let outcome = api::read(move || id.get(), api::find_asset);
+    // Apart from the asset: it changes while a film plays, which must not begin anew.
+    let derived = api::read(move || id.get(), api::read_derived);
+    let editing = RwSignal::new(false);
+    refresh_unless_held(
+        outcome,
+        |detail| detail.asset.thumb == Thumb::Pending && is_shown_by_thumb(&detail.asset),
+        move || editing.get_untracked(),
+    );
+    let may_listen = move || {
+        outcome.with(
+            |outcome| matches!(outcome, Some(Ok(detail)) if detail.role.includes(Role::Operator)),
+        )
+    };
+    follow_jobs(derived, may_listen, || false);
     view! {
-        <p class="back">
-            <a href="/assets">"← Assets"</a>
-        </p>
-        <Transition fallback=|| {
-            view! { <p class="loading">"Loading…"</p> }
-        }>
-            {move || {
-                outcome
-                    .get()
-                    .map(|outcome| match outcome {
-                        Ok(asset) => view! { <AssetView asset /> }.into_any(),
-                        Err(PageError::NotFound) => view! { <NoSuchAsset /> }.into_any(),
-                        Err(error) => {
-                            view! {
-                                <Title text="Asset" />
-                                <ErrorNotice error />
-                            }
-                                .into_any()
-                        }
-                    })
-            }}
-        </Transition>
-    }
-}
-
-#[component]
-fn NoSuchAsset() -> impl IntoView {
-    view! {
-        <Title text="No such asset" />
-        <section class="notice">
-            <h1>"No such asset"</h1>
-            <p>"It may have been removed, or the address is incomplete."</p>
-        </section>
-    }
-}
-
-#[component]
-fn AssetView(asset: Asset) -> impl IntoView {
-    let download = format!("/api/assets/{}/original?download=1", asset.id);
-    let details = details(&asset)
-        .into_iter()
-        .map(|(term, value)| {
-            view! {
-                <div>
-                    <dt>{term}</dt>
-                    <dd>{value}</dd>
-                </div>
+        {notice}
+        <Back href="/assets" to="Assets" />
+        <Loaded
+            outcome
+            title="Asset"
+            show=move |detail| {
+                let role = detail.role;
+                let found = move || {
+                    let metadata = derived.get()?.ok()?.metadata;
+                    Some(view! { <MetadataView metadata /> })
+                };
+                view! {
+                    <AssetView detail editing found=found.into_any()>
+                        {move || {
+                            let derived = derived.get()?.ok()?;
+                            Some(view! { <DerivedView derived role /> })
+                        }}
+                    </AssetView>
+                }
+                    .into_any()
             }
-        })
-        .collect::<Vec<_>>();
+        />
+    }
+}
+
+#[component]
+fn AssetView(
+    detail: AssetDetail,
+    /// Whether somebody is about to change it.
+    editing: RwSignal<bool>,
+    /// What it says of itself.
+    found: AnyView,
+    /// What is derived from it.
+    children: Children,
+) -> impl IntoView {
+    let AssetDetail { asset, role, .. } = &detail;
+    let download = format!("/api/assets/{}/original?download=1", asset.id);
+    let may_change = role.includes(Role::Operator);
+    let details = details(asset);
+    let name = asset.name.clone();
+    let stage = asset.clone();
+    let labels = labels(asset);
+    let trash = may_change.then(|| {
+        view! { <TrashForm id=asset.id.to_string() is_trashed=asset.trashed_at.is_some() /> }
+    });
+    let purge = (asset.trashed_at.is_some() && role.includes(Role::Admin))
+        .then(|| view! { <PurgeForm id=asset.id.to_string() /> });
+    let edit = may_change.then(|| view! { <EditAsset detail=detail.clone() /> });
+    let trashed = asset.trashed_at.map(|at| {
+        view! {
+            <p class="form-error" data-testid="in-trash">
+                {format!("In the trash since {}.", format::date(at))}
+            </p>
+        }
+    });
     view! {
-        <Title text=asset.name.clone() />
+        <Title text=name.clone() />
         <article class="asset">
             <div class="asset-stage">
-                <Stage asset=asset.clone() />
+                <Stage asset=stage tint=detail.tint />
             </div>
             <div class="asset-side">
                 <h1 class="asset-title" data-testid="asset-title">
-                    {asset.name.clone()}
+                    {name}
                 </h1>
-                <p>
+                {trashed}
+                <div class="asset-actions">
                     <a class="button primary" href=download download="" data-testid="download">
                         "Download"
                     </a>
-                </p>
-                <dl class="details">{details}</dl>
+                    {trash}
+                </div>
+                {purge}
+                {labels}
+                <DetailList rows=details />
+                {found}
+                <div on:focusin=move |_| editing.set(true)>{edit}</div>
+                {children()}
             </div>
         </article>
     }
 }
 
-/// Browsers show these; others, such as TIFF, only as a thumbnail.
-fn is_web_picture(mime: &str) -> bool {
-    matches!(
-        mime,
-        "image/jpeg" | "image/png" | "image/gif" | "image/webp" | "image/avif" | "image/bmp"
-    )
-}
-
-/// Whether the page shows a picture by its thumbnail, not by its original.
-fn is_shown_by_thumb(asset: &Asset) -> bool {
-    let inline = is_web_picture(&asset.mime) && asset.size_bytes <= INLINE_MAX_BYTES;
-    asset.kind == AssetKind::Image && !inline
-}
-
-#[component]
-fn Stage(asset: Asset) -> impl IntoView {
-    let original = format!("/api/assets/{}/original", asset.id);
-    let thumb_640 = match &asset.thumb {
-        Thumb::Ready { url_640, .. } => Some(url_640.clone()),
-        Thumb::Pending | Thumb::Failed { .. } | Thumb::None => None,
-    };
-    match asset.kind {
-        AssetKind::Video => view! {
-            <video
-                class="asset-video"
-                controls
-                preload="metadata"
-                playsinline
-                poster=thumb_640
-                src=original
-                width=asset.width_px
-                height=asset.height_px
-                data-testid="asset-player"
-            ></video>
-        }
-        .into_any(),
-        AssetKind::Audio => view! {
-            <div class="asset-sound">
-                <KindIcon kind=asset.kind />
-                <audio controls preload="metadata" src=original data-testid="asset-player"></audio>
-            </div>
-        }
-        .into_any(),
-        AssetKind::Image => {
-            let src = if is_shown_by_thumb(&asset) { thumb_640 } else { Some(original.clone()) };
-            match src {
-                Some(src) => view! {
-                    <a class="asset-picture" href=original rel="external" title="Open the original">
-                        <img
-                            src=src
-                            alt=asset.name
-                            width=asset.width_px
-                            height=asset.height_px
-                            decoding="async"
-                            data-testid="asset-image"
-                        />
+/// Labels, each with the list of those that bear it.
+fn labels(asset: &Asset) -> AnyView {
+    if asset.labels.is_empty() {
+        return ().into_any();
+    }
+    let labels: Vec<_> = asset
+        .labels
+        .iter()
+        .map(|label| {
+            let tags = label.parse().into_iter().collect();
+            let filter = domain::AssetFilter { tags, ..Default::default() };
+            view! {
+                <li>
+                    <a class="filter-chip" href=format!("/assets?{}", filter.to_query())>
+                        <span class="filter-chip-text">{label.clone()}</span>
                     </a>
-                }
-                .into_any(),
-                None => view! { <NoPreview asset /> }.into_any(),
+                </li>
             }
-        }
-        AssetKind::Other => view! { <NoPreview asset /> }.into_any(),
-    }
-}
-
-#[component]
-fn NoPreview(asset: Asset) -> impl IntoView {
-    let reason = match asset.thumb {
-        Thumb::Failed { reason } => format!("No preview: {reason}"),
-        Thumb::Pending => "The preview is being made.".to_owned(),
-        Thumb::Ready { .. } | Thumb::None => "There is no preview of this kind of file.".to_owned(),
-    };
+        })
+        .collect();
     view! {
-        <div class="asset-blank">
-            <KindIcon kind=asset.kind />
-            <p>{reason}</p>
-        </div>
+        <ul class="chip-list" aria-label="Labels" data-testid="labels">
+            {labels}
+        </ul>
     }
+    .into_any()
 }
 
 /// What is known of an asset, in the order it is shown.
@@ -186,12 +170,13 @@ fn details(asset: &Asset) -> Vec<(&'static str, String)> {
         .map(|(width_px, height_px)| format::dimensions(width_px, height_px));
     [
         Some(("Type", asset.mime.clone())),
+        some("Codec", asset.codec.clone()),
         Some(("Size", format::bytes(asset.size_bytes))),
         some("Dimensions", dimensions),
         some("Duration", asset.duration_ms.map(format::duration)),
         Some(("Date", format::date(asset.created_at))),
+        some("Camera", asset.camera.as_ref().map(ToString::to_string)),
         some("Folder", Some(asset.folder.clone())),
-        some("Labels", Some(asset.labels.join(", "))),
         some("Came from", asset.source_node.clone()),
         some("Original path", asset.origin_path.clone()),
         some("Reference", asset.external_ref.clone()),
@@ -201,3 +186,6 @@ fn details(asset: &Asset) -> Vec<(&'static str, String)> {
     .flatten()
     .collect()
 }
+
+#[cfg(test)]
+mod tests;

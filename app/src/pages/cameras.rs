@@ -9,23 +9,20 @@ use leptos_router::hooks::use_params_map;
 
 use super::refresh::refresh_while;
 use crate::{
-    api::{self, AddCamera, PageError, RemoveCamera, SaveCamera},
-    components::{CameraFields, ErrorNotice, FormNotice},
+    api::{self, AddCamera, RemoveCamera, SaveCamera},
+    components::{Back, CameraFields, FormNotice, Loaded},
     format,
 };
 
 /// `/live/cameras`
 #[component]
 pub fn CamerasPage() -> impl IntoView {
-    let details = Resource::new(|| (), |()| api::list_camera_details());
-    let statuses = Resource::new(|| (), |()| api::list_cameras());
+    let details = api::read(String::new, |_| api::list_camera_details());
+    let statuses = api::read(String::new, |_| api::list_cameras());
     refresh_while(details, |_| false);
     refresh_while(statuses, |_| true);
     view! {
-        <Title text="Cameras" />
-        <p class="back">
-            <a href="/live">"← Live"</a>
-        </p>
+        <Back href="/live" to="Live" />
         <header class="page-head list-head">
             <h1>"Cameras"</h1>
             <a
@@ -36,20 +33,17 @@ pub fn CamerasPage() -> impl IntoView {
                 "Add a camera"
             </a>
         </header>
-        <Transition fallback=|| {
-            view! { <p class="loading">"Loading…"</p> }
-        }>
-            {move || {
+        <Loaded
+            outcome=details
+            title="Cameras"
+            show=move |details| {
                 let statuses = statuses.get().and_then(Result::ok).unwrap_or_default();
-                details
-                    .get()
-                    .map(|details| match details {
-                        Ok(details) if details.is_empty() => view! { <NoCameras /> }.into_any(),
-                        Ok(details) => view! { <CameraList details statuses /> }.into_any(),
-                        Err(error) => view! { <ErrorNotice error /> }.into_any(),
-                    })
-            }}
-        </Transition>
+                if details.is_empty() {
+                    return view! { <NoCameras /> }.into_any();
+                }
+                view! { <CameraList details statuses /> }.into_any()
+            }
+        />
     }
 }
 
@@ -175,7 +169,10 @@ fn describe(status: &CameraStatus) -> String {
                 .iter()
                 .map(|layer| {
                     let stream = stream(&layer.video, layer.fps, layer.bitrate_kbps);
-                    format!("{} {stream}", layer.rid)
+                    let key_frames = layer.key_frame_interval_ms.map_or_else(String::new, |ms| {
+                        format!(", a key frame every {:.1} s", f64::from(ms) / 1000.0)
+                    });
+                    format!("{} {stream}{key_frames}", layer.rid)
                 })
                 .collect();
             if parts.is_empty() {
@@ -186,6 +183,7 @@ fn describe(status: &CameraStatus) -> String {
                 1 => "1 viewer".to_owned(),
                 viewers => format!("{viewers} viewers"),
             });
+            parts.extend(status.warning.clone());
             parts.join(" · ")
         }
     }
@@ -194,40 +192,28 @@ fn describe(status: &CameraStatus) -> String {
 /// `/live/cameras/new`
 #[component]
 pub fn NewCameraPage() -> impl IntoView {
-    let admin = Resource::new(|| (), |()| api::check_admin());
+    let admin = api::read(String::new, |_| api::check_admin());
     let add = ServerAction::<AddCamera>::new();
     let error = Signal::derive(move || add.value().get().and_then(Result::err));
     view! {
-        <Title text="Add a camera" />
-        <p class="back">
-            <a href="/live/cameras">"← Cameras"</a>
-        </p>
+        <Back href="/live/cameras" to="Cameras" />
         <header class="page-head">
             <h1>"Add a camera"</h1>
         </header>
-        <Suspense>
-            {move || {
-                admin
-                    .get()
-                    .map(|admin| match admin {
-                        Ok(()) => {
-                            view! {
-                                <ActionForm
-                                    action=add
-                                    attr:class="form"
-                                    attr:data-testid="camera-form"
-                                >
-                                    <FormNotice error />
-                                    <CameraFields error />
-                                    <FormActions label="Add the camera" pending=add.pending() />
-                                </ActionForm>
-                            }
-                                .into_any()
-                        }
-                        Err(error) => view! { <ErrorNotice error /> }.into_any(),
-                    })
-            }}
-        </Suspense>
+        <Loaded
+            outcome=admin
+            title="Add a camera"
+            show=move |()| {
+                view! {
+                    <ActionForm action=add attr:class="form" attr:data-testid="camera-form">
+                        <FormNotice error />
+                        <CameraFields error />
+                        <FormActions label="Add the camera" pending=add.pending() />
+                    </ActionForm>
+                }
+                    .into_any()
+            }
+        />
     }
 }
 
@@ -261,33 +247,10 @@ fn FormActions(
 pub fn EditCameraPage() -> impl IntoView {
     let params = use_params_map();
     let id = Memo::new(move |_| params.with(|params| params.get("id").unwrap_or_default()));
-    let outcome = Resource::new(move || id.get(), api::read_camera);
+    let outcome = api::read(move || id.get(), api::read_camera);
     view! {
-        <p class="back">
-            <a href="/live/cameras">"← Cameras"</a>
-        </p>
-        <Suspense fallback=|| {
-            view! { <p class="loading">"Loading…"</p> }
-        }>
-            {move || {
-                outcome
-                    .get()
-                    .map(|outcome| match outcome {
-                        Ok(camera) => view! { <EditCamera camera /> }.into_any(),
-                        Err(error) => {
-                            let title = match error {
-                                PageError::NotFound => "No such camera",
-                                _ => "Camera",
-                            };
-                            view! {
-                                <Title text=title />
-                                <ErrorNotice error />
-                            }
-                                .into_any()
-                        }
-                    })
-            }}
-        </Suspense>
+        <Back href="/live/cameras" to="Cameras" />
+        <Loaded outcome title="Camera" show=|camera| view! { <EditCamera camera /> }.into_any() />
     }
 }
 
@@ -361,18 +324,22 @@ mod tests {
             video: video(width_px, height_px),
             fps: 25.04,
             bitrate_kbps,
+            key_frame_interval_ms: (rid == "main").then_some(4_000),
         };
         let status = CameraStatus {
             id: "door".parse().unwrap(),
             name: "Door".into(),
             state: CameraState::Live { video: video(1920, 1080), fps: 25.0, bitrate_kbps: 4_000 },
             viewers: 1,
+            source: "rtsp".into(),
+            warning: Some("its layer main takes 4000 kbit/s, of 3000 at most".into()),
             layers: vec![layer("main", 1920, 1080, 4_000), layer("sub", 640, 360, 512)],
             audio: Some("opus".into()),
         };
         assert_eq!(
             describe(&status),
-            "main 1920×1080 25 fps 4.0 Mbit/s · sub 640×360 25 fps 512 kbit/s · sound opus · 1 viewer"
+            "main 1920×1080 25 fps 4.0 Mbit/s, a key frame every 4.0 s · sub 640×360 25 fps 512 kbit/s · sound opus · 1 viewer · \
+             its layer main takes 4000 kbit/s, of 3000 at most"
         );
     }
 
@@ -383,6 +350,8 @@ mod tests {
             name: "Door".into(),
             state: CameraState::Lost { reason: "connection refused".into() },
             viewers: 0,
+            source: "rtsp".into(),
+            warning: None,
             layers: vec![],
             audio: None,
         };

@@ -10,50 +10,44 @@ use leptos_router::{
 
 use super::refresh::refresh_while;
 use crate::{
-    api,
+    api::{self, IceServer},
     browser::{KeyPlace, Wall, go_back},
-    components::{CameraTile, ErrorNotice, Standing, solo_path},
+    components::{CameraTile, Loaded, Standing, solo_path},
     state::focus::Arrow,
 };
 
 /// `/live`
 #[component]
 pub fn LivePage() -> impl IntoView {
-    let outcome = Resource::new(|| (), |()| api::list_cameras());
-    let session = Resource::new(|| (), |()| api::read_session());
+    let outcome = api::read(String::new, |_| async {
+        Ok((api::list_cameras().await?, api::list_ice_servers().await?))
+    });
+    let session = api::read(String::new, |_| api::read_session());
     refresh_while(outcome, |_| false);
-    let is_admin = move || {
-        session.get().and_then(Result::ok).is_some_and(|session| session.role == Role::Admin)
-    };
+    let role = move || session.get().and_then(Result::ok).map(|session| session.role);
     view! {
-        <Suspense fallback=|| {
-            view! { <p class="loading">"Loading…"</p> }
-        }>
-            {move || {
-                let can_manage = is_admin();
-                outcome
-                    .get()
-                    .map(|outcome| match outcome {
-                        Ok(cameras) => view! { <CameraWall cameras can_manage /> }.into_any(),
-                        Err(error) => {
-                            view! {
-                                <Title text="Live" />
-                                <ErrorNotice error />
-                            }
-                                .into_any()
-                        }
-                    })
-            }}
-        </Suspense>
+        <Loaded
+            outcome
+            title="Live"
+            show=move |(cameras, ice_servers)| {
+                view! { <CameraWall cameras ice_servers role=role() /> }.into_any()
+            }
+        />
     }
 }
 
 #[component]
-fn CameraWall(cameras: Vec<CameraStatus>, can_manage: bool) -> impl IntoView {
+fn CameraWall(
+    cameras: Vec<CameraStatus>,
+    ice_servers: Vec<IceServer>,
+    role: Option<Role>,
+) -> impl IntoView {
+    let can = |needed: Role| role.is_some_and(|role| role.includes(needed));
+    let (can_manage, can_publish) = (can(Role::Admin), can(Role::Operator));
     let query = use_query_map();
     let asked = Memo::new(move |_| query.with(|query| query.get("camera")));
     let cameras = RwSignal::new(cameras);
-    let wall = Wall::new(cameras);
+    let wall = Wall::new(cameras, &ice_servers);
     let solo: Memo<Option<CameraId>> = Memo::new(move |_| {
         let asked: CameraId = asked.get()?.parse().ok()?;
         cameras.with(|cameras| cameras.iter().any(|camera| camera.id == asked)).then_some(asked)
@@ -118,6 +112,23 @@ fn CameraWall(cameras: Vec<CameraStatus>, can_manage: bool) -> impl IntoView {
             </Show>
             <h1>{heading}</h1>
             <noscript>"Playing live video needs JavaScript. The cameras and their state:"</noscript>
+            <Show when=move || can_publish && solo.with(Option::is_none)>
+                <For
+                    each=move || published_to(&cameras.read())
+                    key=|(id, _)| id.clone()
+                    let:camera
+                >
+                    // A document of its own: only that page may use the camera of this computer.
+                    <a
+                        class="page-action"
+                        href=format!("/live/publish/{}", camera.0)
+                        rel="external"
+                        data-testid="wall-publish-link"
+                    >
+                        {format!("Publish to {}", camera.1)}
+                    </a>
+                </For>
+            </Show>
             <Show when=move || can_manage && solo.with(Option::is_none)>
                 <a class="page-action" href="/live/cameras" data-testid="manage-cameras">
                     "Manage cameras"
@@ -142,6 +153,12 @@ fn CameraWall(cameras: Vec<CameraStatus>, can_manage: bool) -> impl IntoView {
             </For>
         </div>
     }
+}
+
+/// Cameras whose pictures come from browsers and encoders that push them, with their names.
+fn published_to(cameras: &[CameraStatus]) -> Vec<(CameraId, String)> {
+    let published = cameras.iter().filter(|camera| camera.source == "whip");
+    published.map(|camera| (camera.id.clone(), camera.name.clone())).collect()
 }
 
 /// Ways to one camera, and back to all.
@@ -291,7 +308,7 @@ mod tests {
             leptos_meta::provide_meta_context();
             view! {
                 <leptos_router::components::Router>
-                    <CameraWall cameras can_manage=true />
+                    <CameraWall cameras ice_servers=Vec::new() role=Some(Role::Admin) />
                 </leptos_router::components::Router>
             }
             .to_html()
@@ -304,9 +321,19 @@ mod tests {
             name: format!("The {id}"),
             state: CameraState::Lost { reason: "connection refused".into() },
             viewers: 0,
+            source: "rtsp".into(),
+            warning: None,
             layers: Vec::new(),
             audio: None,
         }
+    }
+
+    #[test]
+    fn operators_find_the_publish_page_of_a_camera_that_is_published_to() {
+        let studio = CameraStatus { source: "whip".into(), ..lost("studio") };
+        let html = html(vec![lost("door"), studio]);
+        assert!(html.contains("href=\"/live/publish/studio\""), "{html}");
+        assert!(!html.contains("/live/publish/door"), "{html}");
     }
 
     #[test]

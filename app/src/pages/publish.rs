@@ -6,9 +6,9 @@ use leptos_meta::Title;
 use leptos_router::hooks::use_params_map;
 
 use crate::{
-    api::{self, PageError},
+    api::{self, IceServer, PageError},
     browser::{Device, Devices, Publisher},
-    components::{ErrorNotice, solo_path},
+    components::{Back, Loaded, solo_path},
     state::publish::{Choice, Layers, PublishStatus, Resolution, Sound, Source},
 };
 
@@ -18,50 +18,35 @@ pub fn PublishPage() -> impl IntoView {
     api::allow_camera_and_microphone();
     let params = use_params_map();
     let id = Memo::new(move |_| params.with(|params| params.get("camera").unwrap_or_default()));
-    let outcome = Resource::new(
+    let outcome = api::read(
         move || id.get(),
         |id| async move {
             if !api::read_session().await?.role.includes(Role::Operator) {
                 return Err(PageError::Forbidden);
             }
             let camera = api::list_cameras().await?.into_iter().find(|c| c.id.as_str() == id);
-            camera.map(|camera| (camera.id, camera.name)).ok_or(PageError::NotFound)
+            let camera = camera.ok_or(PageError::NotFound)?;
+            Ok((camera.id, camera.name, api::list_ice_servers().await?))
         },
     );
     view! {
-        <p class="back">
-            <a href="/live">"← Live"</a>
-        </p>
-        <Suspense fallback=|| {
-            view! { <p class="loading">"Loading…"</p> }
-        }>
-            {move || {
-                outcome
-                    .get()
-                    .map(|outcome| match outcome {
-                        Ok((id, name)) => view! { <PublishView id name /> }.into_any(),
-                        Err(error) => {
-                            if error == PageError::NotFound {
-                                api::set_not_found();
-                            }
-                            view! {
-                                <Title text="Publish" />
-                                <ErrorNotice error />
-                            }
-                                .into_any()
-                        }
-                    })
-            }}
-        </Suspense>
+        <Back href="/live" to="Live" />
+        <Loaded
+            outcome
+            title="Publish"
+            show=|(id, name, ice_servers)| {
+                view! { <PublishView id name ice_servers /> }.into_any()
+            }
+        />
     }
 }
 
 #[component]
-fn PublishView(id: CameraId, name: String) -> impl IntoView {
+fn PublishView(id: CameraId, name: String, ice_servers: Vec<IceServer>) -> impl IntoView {
     let status = RwSignal::new(PublishStatus::Idle);
     let devices = RwSignal::new(Devices::default());
     let (preview, figures) = (NodeRef::new(), NodeRef::new());
-    let publisher = Publisher::new(id.clone(), status, devices, preview, figures);
+    let publisher = Publisher::new(id.clone(), &ice_servers, status, devices, preview, figures);
     let choice = Chosen::new();
     on_cleanup(move || publisher.close());
 

@@ -186,7 +186,7 @@ pub enum PublishError {
     #[error("{0}")]
     Conflict(String),
     /// The server has no use for the offer.
-    #[error("The server refused what this browser can send; it needs H.264.")]
+    #[error("The server refused what this browser can send; it takes H.264, VP8, VP9 and AV1.")]
     Refused,
     /// The browser said something else.
     #[error("The browser says: {0}")]

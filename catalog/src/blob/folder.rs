@@ -3,6 +3,7 @@
 //! Must not: follow a symbolic link below the root, or show a half-written object.
 
 use std::{
+    collections::{BTreeMap, HashSet},
     fs, io,
     path::{Path, PathBuf},
     sync::Arc,
@@ -14,8 +15,9 @@ use jiff::Timestamp;
 use tempfile::NamedTempFile;
 
 use super::{
-    BlobError, BlobKey, BlobReader, LinkSecret, ListPage, ObjectMeta, PresignGet, VerifyError,
-    file_error, listing, signed_url,
+    BlobError, BlobKey, BlobReader, Completed, LinkSecret, ListPage, MultipartId, ObjectInfo,
+    ObjectMeta, PartNumber, PresignGet, PresignPut, PutError, PutNew, PutWriter, StoredPart,
+    VerifyError, attribute, file_error, listing, signed_url, staging,
 };
 
 /// Folder below the root for files being written. Not part of the store's contents.
@@ -37,10 +39,23 @@ pub struct SignedFile {
     pub key: BlobKey,
     /// Its file.
     pub path: PathBuf,
+    /// Changes whenever the object does.
+    pub stamp: String,
     /// Signed `Content-Type`.
     pub content_type: String,
     /// Signed `Content-Disposition`.
     pub content_disposition: String,
+}
+
+/// What a verified link may write.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SignedPut {
+    /// The object.
+    pub key: BlobKey,
+    /// Exact length in bytes.
+    pub len_bytes: u64,
+    content_type: String,
+    part: Option<(MultipartId, PartNumber)>,
 }
 
 impl FolderStore {
@@ -52,7 +67,16 @@ impl FolderStore {
         let open = || {
             fs::create_dir_all(root.join(TEMP_FOLDER))?;
             let root = root.canonicalize()?;
-            remove_leftovers(&root.join(TEMP_FOLDER))?;
+            let temp = root.join(TEMP_FOLDER);
+            remove_leftovers(&temp)?;
+            if !attribute::note(&tempfile::tempfile_in(&temp)?, &ObjectInfo::default())? {
+                let folder = root.display();
+                tracing::warn!(
+                    %folder,
+                    "the file system of {folder} has no extended attributes: types and metadata of objects \
+                     are not kept"
+                );
+            }
             Ok(root)
         };
         let root = open().map_err(|source| BlobError::File {
@@ -81,11 +105,12 @@ impl FolderStore {
         query: &str,
         now: Timestamp,
     ) -> Result<SignedFile, VerifyError> {
-        let get = signed_url::verify(&self.secret, path, query, now)?;
-        match self.path(&get.key).await {
-            Ok(path) => Ok(SignedFile {
+        let get = signed_url::verify_get(&self.secret, path, query, now)?;
+        match self.resolve(&get.key).await {
+            Ok((path, meta)) => Ok(SignedFile {
                 key: get.key,
                 path,
+                stamp: object_meta(&meta).stamp,
                 content_type: get.content_type,
                 content_disposition: get.content_disposition,
             }),
@@ -98,6 +123,126 @@ impl FolderStore {
         }
     }
 
+    /// Reads a signed link that writes back; `path` and `query` as in [`FolderStore::verify`].
+    ///
+    /// # Errors
+    /// [`VerifyError::BadSignature`] or [`VerifyError::Expired`].
+    pub fn verify_put(
+        &self,
+        path: &str,
+        query: &str,
+        now: Timestamp,
+    ) -> Result<SignedPut, VerifyError> {
+        let link = signed_url::verify_put(&self.secret, path, query, now)?;
+        let signed_url::PutLink { key, content_type, len_bytes, part } = link;
+        Ok(SignedPut { key, len_bytes, content_type, part })
+    }
+
+    /// Takes what is sent to a verified link.
+    ///
+    /// # Errors
+    /// [`PutError::Gone`] when the upload it belongs to has ended, or when the store cannot be written.
+    pub async fn receive(&self, put: &SignedPut) -> Result<PutWriter, PutError> {
+        let (root, put) = (self.root.clone(), put.clone());
+        let found = blocking(move || {
+            let info = ObjectInfo::of_mime(&put.content_type);
+            let target = staging::Target::find(&root, &put.key, info, put.part.as_ref());
+            Ok(target.map(|target| (target, put)))
+        });
+        let (target, put) = found.await?.ok_or(PutError::Gone)?;
+        PutWriter::open(target, put.key, put.len_bytes).await
+    }
+
+    pub(super) fn presign_put(
+        &self,
+        key: &BlobKey,
+        part: Option<(&MultipartId, PartNumber)>,
+        ttl: Duration,
+        put: &PresignPut,
+        now: Timestamp,
+    ) -> String {
+        signed_url::sign_put(&self.secret, key, part, ttl, put, now)
+    }
+
+    pub(super) async fn create_multipart(
+        &self,
+        key: &BlobKey,
+        info: &ObjectInfo,
+    ) -> Result<MultipartId, BlobError> {
+        let info =
+            ObjectInfo { metadata: info.metadata.clone(), ..ObjectInfo::of_mime(&info.mime) };
+        self.staged(key, move |root, key| staging::create(root, key, &info)).await
+    }
+
+    pub(super) async fn list_parts(
+        &self,
+        key: &BlobKey,
+        id: &MultipartId,
+    ) -> Result<Option<Vec<StoredPart>>, BlobError> {
+        let id = id.clone();
+        self.staged(key, move |root, key| staging::list(root, key, &id)).await
+    }
+
+    pub(super) async fn complete_multipart(
+        &self,
+        key: &BlobKey,
+        id: &MultipartId,
+        parts: &[(PartNumber, String)],
+    ) -> Result<Completed, BlobError> {
+        let (id, parts) = (id.clone(), parts.to_vec());
+        self.staged(key, move |root, key| staging::complete(root, key, &id, &parts)).await
+    }
+
+    pub(super) async fn abort_multipart(
+        &self,
+        key: &BlobKey,
+        id: &MultipartId,
+    ) -> Result<(), BlobError> {
+        let id = id.clone();
+        self.staged(key, move |root, _| staging::abort(root, &id)).await
+    }
+
+    pub(super) async fn abort_multiparts(
+        &self,
+        prefix: &str,
+        before: Timestamp,
+        keep: &HashSet<BlobKey>,
+    ) -> Result<u64, BlobError> {
+        let (root, prefix, keep) = (self.root.clone(), prefix.to_owned(), keep.clone());
+        let is_meant = move |key: &str| {
+            key.starts_with(&prefix) && !key.parse().is_ok_and(|key| keep.contains(&key))
+        };
+        blocking(move || {
+            staging::abort_older(&root, SystemTime::from(before), is_meant).map_err(|source| {
+                BlobError::File { action: "clean", what: root.display().to_string(), source }
+            })
+        })
+        .await
+    }
+
+    async fn staged<T: Send + 'static>(
+        &self,
+        key: &BlobKey,
+        work: impl FnOnce(&Path, &BlobKey) -> io::Result<T> + Send + 'static,
+    ) -> Result<T, BlobError> {
+        let (root, key) = (self.root.clone(), key.clone());
+        blocking(move || work(&root, &key).map_err(file_error("upload", &key))).await
+    }
+
+    pub(super) async fn move_object(&self, from: &BlobKey, to: &BlobKey) -> Result<(), BlobError> {
+        let (path, _) = self.resolve(from).await?;
+        let (root, to) = (self.root.clone(), to.clone());
+        blocking(move || {
+            let rename = || {
+                let folder = make_folder(&root, &to)?;
+                fs::rename(&path, folder.join(to.name()))?;
+                fs::File::open(folder)?.sync_all()
+            };
+            rename().map_err(file_error("move to", &to))
+        })
+        .await
+    }
+
     pub(super) fn presign_get(
         &self,
         key: &BlobKey,
@@ -105,7 +250,7 @@ impl FolderStore {
         get: &PresignGet,
         now: Timestamp,
     ) -> String {
-        signed_url::sign(&self.secret, key, ttl, get, now)
+        signed_url::sign_get(&self.secret, key, ttl, get, now)
     }
 
     pub(super) async fn ping(&self) -> Result<(), BlobError> {
@@ -121,21 +266,61 @@ impl FolderStore {
         }
     }
 
-    pub(super) async fn put_file(&self, key: &BlobKey, from: &Path) -> Result<(), BlobError> {
+    pub(super) async fn put_file(
+        &self,
+        key: &BlobKey,
+        from: &Path,
+        mime: &str,
+    ) -> Result<(), BlobError> {
         let from = from.to_owned();
-        self.write(key, move |temp| io::copy(&mut fs::File::open(&from)?, temp).map(drop)).await
+        let fill = move |temp: &mut fs::File| io::copy(&mut fs::File::open(&from)?, temp).map(drop);
+        self.write(key, mime, fill, staging::show).await
     }
 
-    pub(super) async fn put_bytes(&self, key: &BlobKey, body: Bytes) -> Result<(), BlobError> {
-        self.write(key, move |temp| io::Write::write_all(temp, &body)).await
+    pub(super) async fn put_bytes(
+        &self,
+        key: &BlobKey,
+        body: Bytes,
+        mime: &str,
+    ) -> Result<(), BlobError> {
+        let fill = move |temp: &mut fs::File| io::Write::write_all(temp, &body);
+        self.write(key, mime, fill, staging::show).await
+    }
+
+    pub(super) async fn put_new(
+        &self,
+        key: &BlobKey,
+        body: Bytes,
+        mime: &str,
+    ) -> Result<PutNew, BlobError> {
+        let fill = move |temp: &mut fs::File| io::Write::write_all(temp, &body);
+        self.write(key, mime, fill, |temp, root, key| {
+            temp.as_file().sync_all()?;
+            let folder = make_folder(root, key)?;
+            match temp.persist_noclobber(folder.join(key.name())) {
+                Ok(_) => fs::File::open(folder)?.sync_all().map(|()| PutNew::Stored),
+                Err(error) if error.error.kind() == io::ErrorKind::AlreadyExists => {
+                    Ok(PutNew::Exists)
+                }
+                Err(error) => Err(error.error),
+            }
+        })
+        .await
     }
 
     pub(super) async fn head(&self, key: &BlobKey) -> Result<Option<ObjectMeta>, BlobError> {
-        match self.resolve(key).await {
-            Ok((_, meta)) => Ok(Some(object_meta(&meta))),
-            Err(BlobError::NotFound { .. }) => Ok(None),
-            Err(error) => Err(error),
-        }
+        let (path, meta) = match self.resolve(key).await {
+            Ok(found) => found,
+            Err(BlobError::NotFound { .. }) => return Ok(None),
+            Err(error) => return Err(error),
+        };
+        let key = key.clone();
+        let info = blocking(move || attribute::read(&path).map_err(file_error("look at", &key)));
+        let meta = object_meta(&meta);
+        Ok(Some(match info.await? {
+            Some(info) => ObjectMeta { mime: Some(info.mime), metadata: info.metadata, ..meta },
+            None => meta,
+        }))
     }
 
     pub(super) async fn open_object(&self, key: &BlobKey) -> Result<(u64, BlobReader), BlobError> {
@@ -211,21 +396,21 @@ impl FolderStore {
         .await
     }
 
-    /// Writes an object: temporary file, fsync, rename, fsync of the folder.
-    async fn write(
+    /// Fills a temporary file and hands it to `show`, which makes an object of it.
+    async fn write<T: Send + 'static>(
         &self,
         key: &BlobKey,
+        mime: &str,
         fill: impl FnOnce(&mut fs::File) -> io::Result<()> + Send + 'static,
-    ) -> Result<(), BlobError> {
-        let (root, key) = (self.root.clone(), key.clone());
+        show: impl FnOnce(NamedTempFile, &Path, &BlobKey) -> io::Result<T> + Send + 'static,
+    ) -> Result<T, BlobError> {
+        let (root, key, info) = (self.root.clone(), key.clone(), ObjectInfo::of_mime(mime));
         blocking(move || {
             let write = || {
                 let mut temp = NamedTempFile::new_in(root.join(TEMP_FOLDER))?;
                 fill(temp.as_file_mut())?;
-                temp.as_file().sync_all()?;
-                let folder = make_folder(&root, &key)?;
-                temp.persist(folder.join(key.name()))?;
-                fs::File::open(folder)?.sync_all()
+                attribute::note(temp.as_file(), &info)?;
+                show(temp, &root, &key)
             };
             write().map_err(file_error("write", &key))
         })
@@ -234,7 +419,7 @@ impl FolderStore {
 }
 
 /// Makes the folders above an object, refusing to pass through a link.
-fn make_folder(root: &Path, key: &BlobKey) -> io::Result<PathBuf> {
+pub(super) fn make_folder(root: &Path, key: &BlobKey) -> io::Result<PathBuf> {
     if key.segments().next() == Some(TEMP_FOLDER) {
         return Err(io::Error::other("the key is in the folder of temporary files"));
     }
@@ -258,6 +443,10 @@ fn make_folder(root: &Path, key: &BlobKey) -> io::Result<PathBuf> {
 fn remove_leftovers(temp: &Path) -> io::Result<()> {
     for entry in fs::read_dir(temp)? {
         let entry = entry?;
+        // Uploads in parts last longer, and are ended by whoever knows of them.
+        if entry.file_type()?.is_dir() {
+            continue;
+        }
         let modified = entry.metadata().and_then(|meta| meta.modified());
         let age = modified.ok().and_then(|at| SystemTime::now().duration_since(at).ok());
         if age.is_some_and(|age| age > TEMP_MAX_AGE) {
@@ -267,7 +456,7 @@ fn remove_leftovers(temp: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// What the store says about a file.
+/// What a file's entry says about it; the rest is its attribute.
 pub(super) fn object_meta(meta: &fs::Metadata) -> ObjectMeta {
     let modified = meta.modified().ok().and_then(|at| Timestamp::try_from(at).ok());
     let nanos = modified.map_or(0, Timestamp::as_nanosecond);
@@ -276,6 +465,7 @@ pub(super) fn object_meta(meta: &fs::Metadata) -> ObjectMeta {
         stamp: format!("{nanos}-{}", meta.len()),
         modified,
         mime: None,
+        metadata: BTreeMap::new(),
     }
 }
 
@@ -286,7 +476,7 @@ fn is_absence(error: &io::Error) -> bool {
 }
 
 /// Runs file work off the async threads; a panic in it goes on here.
-async fn blocking<T: Send + 'static>(
+pub(super) async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, BlobError> + Send + 'static,
 ) -> Result<T, BlobError> {
     match tokio::task::spawn_blocking(work).await {

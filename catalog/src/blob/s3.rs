@@ -2,10 +2,13 @@
 //!
 //! Must not: depend on what only one of them does, or show a credential in output or errors.
 
+mod multipart;
+mod send;
+
 use std::{
+    collections::BTreeMap,
     error::Error,
     fmt,
-    path::Path,
     sync::Arc,
     time::{Duration, SystemTime},
 };
@@ -13,20 +16,36 @@ use std::{
 use aws_sdk_s3::{
     Client,
     config::{
-        BehaviorVersion, Credentials, Region, RequestChecksumCalculation,
-        ResponseChecksumValidation,
+        BehaviorVersion, Builder, Credentials, Region, RequestChecksumCalculation,
+        ResponseChecksumValidation, StalledStreamProtectionConfig, timeout::TimeoutConfig,
     },
     error::{ProvideErrorMetadata, SdkError},
     presigning::PresigningConfig,
-    primitives::{ByteStream, DateTime},
+    primitives::DateTime,
+    types::{CorsConfiguration, CorsRule},
 };
-use bytes::Bytes;
 use jiff::Timestamp;
 
 use super::{
     BlobError, BlobKey, BlobReader, ListPage, ListedObject, ObjectMeta, PresignGet,
     disposition::header_mime,
 };
+
+/// Longest object that is copied in one request; S3 takes 5 GiB.
+const COPY_MAX_BYTES: u64 = 1024 * 1024 * 1024;
+/// Longest file that is sent in one request; S3 takes 5 GiB, and what fails is sent again from its start.
+const SEND_MAX_BYTES: u64 = 64 * 1024 * 1024;
+/// How long a store that is there may take to be connected to.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
+/// How long the store may take to begin its answer, and to go on with a body. Each of the SDK's three
+/// tries has as long.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
+/// What the store does with an object's bytes before it answers may take so many times as long.
+const WORK_FACTOR: u32 = 20;
+/// A store that takes a body more slowly than this is given up; four parts of a file share a line.
+const SEND_BYTES_PER_SEC_MIN: u64 = 32 * 1024;
+/// How long browsers keep the answer to a preflight.
+const CORS_MAX_AGE_SECS: i32 = 3600;
 
 /// Where a bucket is and how to get in.
 #[derive(Clone)]
@@ -63,6 +82,11 @@ pub struct S3Store {
     client: Client,
     /// Signs for the endpoint that browsers see; sends nothing.
     signer: Client,
+    /// Longest object that is copied in one request.
+    copy_max_bytes: u64,
+    /// Longest file that is sent in one request, and length of the parts of longer ones.
+    send_max_bytes: u64,
+    answer_timeout: Duration,
 }
 
 impl fmt::Debug for S3Store {
@@ -79,7 +103,64 @@ impl S3Store {
             bucket: config.bucket.as_str().into(),
             client: client(config, &config.endpoint),
             signer: client(config, public_endpoint),
+            copy_max_bytes: COPY_MAX_BYTES,
+            send_max_bytes: SEND_MAX_BYTES,
+            answer_timeout: ANSWER_TIMEOUT,
         }
+    }
+
+    /// Copies longer objects in parts of this length, instead of 1 GiB. For tests.
+    #[must_use]
+    pub fn copying_in_parts_of(self, copy_max_bytes: u64) -> Self {
+        Self { copy_max_bytes, ..self }
+    }
+
+    /// Sends longer files in parts of this length, instead of 64 MiB. For tests.
+    #[must_use]
+    pub fn sending_in_parts_of(self, send_max_bytes: u64) -> Self {
+        Self { send_max_bytes, ..self }
+    }
+
+    /// Gives up a store that stays silent for this long, instead of 30 s. For tests.
+    #[must_use]
+    pub fn answered_within(self, answer_timeout: Duration) -> Self {
+        let config = giving_up_after(self.client.config().to_builder(), answer_timeout);
+        Self { client: Client::from_conf(config.build()), answer_timeout, ..self }
+    }
+
+    /// Lets pages of these origins read and write by signed links, and read the `ETag` of what they
+    /// wrote. Replaces the bucket's rules unless they say so already.
+    ///
+    /// # Errors
+    /// When the store refuses, or does not know CORS.
+    pub async fn allow_origins(&self, origins: &[String]) -> Result<(), BlobError> {
+        let error = |error| s3_error("set CORS of bucket", &*self.bucket, &error);
+        let methods = ["GET", "PUT", "HEAD"].map(str::to_owned);
+        let rule = CorsRule::builder()
+            .set_allowed_origins(Some(origins.to_vec()))
+            .set_allowed_methods(Some(methods.into()))
+            .allowed_headers("*")
+            .expose_headers("ETag")
+            .max_age_seconds(CORS_MAX_AGE_SECS)
+            .build();
+        let rule = rule.map_err(|error| BlobError::S3 {
+            action: "set CORS of bucket",
+            what: self.bucket.to_string(),
+            reason: reason_chain(&error),
+        })?;
+        let rules = CorsConfiguration::builder().cors_rules(rule).build();
+        let rules = rules.map_err(|error| BlobError::S3 {
+            action: "set CORS of bucket",
+            what: self.bucket.to_string(),
+            reason: reason_chain(&error),
+        })?;
+        // A bucket without rules answers 404, and a store without CORS will say so below.
+        let present = self.client.get_bucket_cors().bucket(&*self.bucket).send().await;
+        if present.is_ok_and(|present| present.cors_rules() == rules.cors_rules()) {
+            return Ok(());
+        }
+        let set = self.client.put_bucket_cors().bucket(&*self.bucket).cors_configuration(rules);
+        set.send().await.map(drop).map_err(error)
     }
 
     /// Makes the bucket unless it is there.
@@ -99,35 +180,6 @@ impl S3Store {
         answer.map(drop).map_err(|error| s3_error("reach bucket", &*self.bucket, &error))
     }
 
-    pub(super) async fn put_file(
-        &self,
-        key: &BlobKey,
-        path: &Path,
-        mime: &str,
-    ) -> Result<(), BlobError> {
-        let body = ByteStream::from_path(path).await.map_err(|error| BlobError::S3 {
-            action: "send",
-            what: path.display().to_string(),
-            reason: reason_chain(&error),
-        })?;
-        self.put(key, body, mime).await
-    }
-
-    pub(super) async fn put_bytes(
-        &self,
-        key: &BlobKey,
-        body: Bytes,
-        mime: &str,
-    ) -> Result<(), BlobError> {
-        self.put(key, body.into(), mime).await
-    }
-
-    async fn put(&self, key: &BlobKey, body: ByteStream, mime: &str) -> Result<(), BlobError> {
-        let request = self.client.put_object().bucket(&*self.bucket).key(key.as_str());
-        let sent = request.content_type(header_mime(mime)).body(body).send().await;
-        sent.map(drop).map_err(|error| s3_error("write", key, &error))
-    }
-
     pub(super) async fn head(&self, key: &BlobKey) -> Result<Option<ObjectMeta>, BlobError> {
         let request = self.client.head_object().bucket(&*self.bucket).key(key.as_str());
         match request.send().await {
@@ -136,6 +188,7 @@ impl S3Store {
                 stamp: head.e_tag.unwrap_or_default(),
                 modified: timestamp(head.last_modified.as_ref()),
                 mime: head.content_type,
+                metadata: head.metadata.unwrap_or_default().into_iter().collect(),
             })),
             Err(error) if is_not_found(&error) => Ok(None),
             Err(error) => Err(s3_error("look at", key, &error)),
@@ -176,6 +229,7 @@ impl S3Store {
                 stamp: object.e_tag.unwrap_or_default(),
                 modified: timestamp(object.last_modified.as_ref()),
                 mime: None,
+                metadata: BTreeMap::new(),
             };
             Some(ListedObject { key, meta })
         });
@@ -198,15 +252,7 @@ impl S3Store {
         get: &PresignGet,
         now: Timestamp,
     ) -> Result<String, BlobError> {
-        let signing = PresigningConfig::builder()
-            .start_time(SystemTime::from(now))
-            .expires_in(ttl)
-            .build()
-            .map_err(|error| BlobError::S3 {
-                action: "sign a link to",
-                what: key.to_string(),
-                reason: reason_chain(&error),
-            })?;
+        let signing = signing(key, ttl, now)?;
         let request = self
             .signer
             .get_object()
@@ -221,6 +267,32 @@ impl S3Store {
     }
 }
 
+/// What a signed link says besides its request.
+fn signing(key: &BlobKey, ttl: Duration, now: Timestamp) -> Result<PresigningConfig, BlobError> {
+    let signing = PresigningConfig::builder().start_time(SystemTime::from(now)).expires_in(ttl);
+    signing.build().map_err(|error| BlobError::S3 {
+        action: "sign a link to",
+        what: key.to_string(),
+        reason: reason_chain(&error),
+    })
+}
+
+/// With what bounds every call. Not the time a body takes on its way here: a long download that goes on is
+/// never cut, and one that stands still is.
+fn giving_up_after(config: Builder, answer_timeout: Duration) -> Builder {
+    let timeouts = TimeoutConfig::builder()
+        .connect_timeout(CONNECT_TIMEOUT)
+        .operation_attempt_timeout(answer_timeout);
+    let stalled = StalledStreamProtectionConfig::enabled().grace_period(answer_timeout);
+    config.timeout_config(timeouts.build()).stalled_stream_protection(stalled.build())
+}
+
+/// For a call that may take longer than others.
+fn taking(attempt_timeout: Duration) -> Builder {
+    let timeouts = TimeoutConfig::builder().operation_attempt_timeout(attempt_timeout);
+    Builder::new().timeout_config(timeouts.build())
+}
+
 fn client(config: &S3Config, endpoint: &str) -> Client {
     let credentials =
         Credentials::new(&config.access_key, &config.secret_key, None, None, "damwall config");
@@ -233,9 +305,8 @@ fn client(config: &S3Config, endpoint: &str) -> Client {
         // The SDK's own default adds CRC32, which several stores and presigned requests trip over
         // (aws-sdk-rust#1240).
         .request_checksum_calculation(RequestChecksumCalculation::WhenRequired)
-        .response_checksum_validation(ResponseChecksumValidation::WhenRequired)
-        .build();
-    Client::from_conf(sdk_config)
+        .response_checksum_validation(ResponseChecksumValidation::WhenRequired);
+    Client::from_conf(giving_up_after(sdk_config, ANSWER_TIMEOUT).build())
 }
 
 fn len_bytes(len: Option<i64>) -> u64 {
@@ -246,8 +317,12 @@ fn timestamp(time: Option<&DateTime>) -> Option<Timestamp> {
     time.and_then(|time| Timestamp::from_second(time.secs()).ok())
 }
 
+fn status<E>(error: &SdkError<E>) -> Option<u16> {
+    error.raw_response().map(|response| response.status().as_u16())
+}
+
 fn is_not_found<E>(error: &SdkError<E>) -> bool {
-    error.raw_response().is_some_and(|response| response.status().as_u16() == 404)
+    status(error) == Some(404)
 }
 
 fn s3_error<E>(action: &'static str, what: impl fmt::Display, error: &SdkError<E>) -> BlobError

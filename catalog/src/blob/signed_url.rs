@@ -1,4 +1,5 @@
-//! Links of the folder store: `/blob/<key>?exp=&ct=&cd=&sig=`, signed with HMAC-SHA256.
+//! Links of the folder store, signed with HMAC-SHA256: `/blob/<key>?exp=&ct=&cd=&sig=` reads, and
+//! `/blob/<key>?exp=&ct=&len=&up=&part=&sig=` writes an object or a part of one.
 //!
 //! Must not: read a clock, touch a file, or let a link say anything that was not signed.
 
@@ -10,7 +11,9 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_perc
 use sha2::Sha256;
 use url::form_urlencoded;
 
-use super::{BlobKey, PresignGet, VerifyError, disposition::header_mime};
+use super::{
+    BlobKey, MultipartId, PartNumber, PresignGet, PresignPut, VerifyError, disposition::header_mime,
+};
 
 /// Path under which the server answers signed links.
 pub const BLOB_PATH: &str = "/blob/";
@@ -29,11 +32,13 @@ impl LinkSecret {
         Self(bytes)
     }
 
-    fn mac(&self, key: &BlobKey, exp_secs: i64, ct: &str, cd: &str) -> Hmac<Sha256> {
+    /// Of a method, a key and the values of `fields`.
+    fn mac(&self, method: &str, key: &BlobKey, fields: &[(&str, &str)]) -> Hmac<Sha256> {
         let mut mac =
             Hmac::<Sha256>::new_from_slice(&self.0).expect("HMAC takes a key of any length");
+        let values = fields.iter().map(|(_, value)| *value);
         // Lengths keep one field from being read as part of another.
-        for field in ["GET", key.as_str(), &exp_secs.to_string(), ct, cd] {
+        for field in [method, key.as_str()].into_iter().chain(values) {
             mac.update(&(field.len() as u64).to_be_bytes());
             mac.update(field.as_bytes());
         }
@@ -55,69 +60,149 @@ pub(super) struct SignedGet {
     pub(super) content_disposition: String,
 }
 
+/// What a good link that writes asks for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct PutLink {
+    pub(super) key: BlobKey,
+    pub(super) content_type: String,
+    pub(super) len_bytes: u64,
+    /// The part that is written; `None` for the whole object.
+    pub(super) part: Option<(MultipartId, PartNumber)>,
+}
+
 /// A link that reads `key` until `now + ttl`.
-pub(super) fn sign(
+pub(super) fn sign_get(
     secret: &LinkSecret,
     key: &BlobKey,
     ttl: Duration,
     get: &PresignGet,
     now: Timestamp,
 ) -> String {
-    let ttl_secs = i64::try_from(ttl.as_secs()).unwrap_or(i64::MAX);
-    let exp_secs = now.as_second().saturating_add(ttl_secs);
-    let ct = header_mime(&get.content_type);
     let cd = get.disposition.header_value();
-    let sig = hex::encode(secret.mac(key, exp_secs, ct, &cd).finalize().into_bytes());
-    let path = utf8_percent_encode(key.as_str(), PATH);
-    let query = form_urlencoded::Serializer::new(String::new())
-        .append_pair("exp", &exp_secs.to_string())
-        .append_pair("ct", ct)
-        .append_pair("cd", &cd)
-        .append_pair("sig", &sig)
-        .finish();
-    format!("{BLOB_PATH}{path}?{query}")
+    let fields =
+        [("exp", &*expiry(now, ttl)), ("ct", header_mime(&get.content_type)), ("cd", &*cd)];
+    sign(secret, "GET", key, &fields)
 }
 
-/// Reads a link back.
+/// A link that writes exactly `put.len_bytes` to `key`, or to a part of it, until `now + ttl`.
+pub(super) fn sign_put(
+    secret: &LinkSecret,
+    key: &BlobKey,
+    part: Option<(&MultipartId, PartNumber)>,
+    ttl: Duration,
+    put: &PresignPut,
+    now: Timestamp,
+) -> String {
+    let (up, part) = match part {
+        Some((id, number)) => (id.as_str(), number.get().to_string()),
+        None => ("", String::new()),
+    };
+    let fields = [
+        ("exp", &*expiry(now, ttl)),
+        ("ct", header_mime(&put.content_type)),
+        ("len", &*put.len_bytes.to_string()),
+        ("up", up),
+        ("part", &*part),
+    ];
+    sign(secret, "PUT", key, &fields)
+}
+
+/// Reads a link that reads back.
 ///
 /// `path` and `query` are as the browser sent them, still percent-encoded.
 ///
 /// # Errors
 /// [`VerifyError::BadSignature`] for anything this secret did not sign, then
 /// [`VerifyError::Expired`].
-pub(super) fn verify(
+pub(super) fn verify_get(
     secret: &LinkSecret,
     path: &str,
     query: &str,
     now: Timestamp,
 ) -> Result<SignedGet, VerifyError> {
+    let (key, [_, ct, cd]) = verify(secret, "GET", path, query, ["exp", "ct", "cd"], now)?;
+    Ok(SignedGet { key, content_type: ct, content_disposition: cd })
+}
+
+/// Reads a link that writes back; otherwise like [`verify_get`].
+pub(super) fn verify_put(
+    secret: &LinkSecret,
+    path: &str,
+    query: &str,
+    now: Timestamp,
+) -> Result<PutLink, VerifyError> {
+    let fields = ["exp", "ct", "len", "up", "part"];
+    let (key, [_, ct, len, up, part]) = verify(secret, "PUT", path, query, fields, now)?;
+    let bad = VerifyError::BadSignature;
+    let part = match up.as_str() {
+        "" => None,
+        up => {
+            let id = up.parse().map_err(|_| bad)?;
+            let number: u16 = part.parse().map_err(|_| bad)?;
+            Some((id, PartNumber::new(number).ok_or(bad)?))
+        }
+    };
+    let len_bytes = len.parse().map_err(|_| bad)?;
+    Ok(PutLink { key, content_type: ct, len_bytes, part })
+}
+
+fn expiry(now: Timestamp, ttl: Duration) -> String {
+    let ttl_secs = i64::try_from(ttl.as_secs()).unwrap_or(i64::MAX);
+    now.as_second().saturating_add(ttl_secs).to_string()
+}
+
+fn sign(secret: &LinkSecret, method: &str, key: &BlobKey, fields: &[(&str, &str)]) -> String {
+    let sig = hex::encode(secret.mac(method, key, fields).finalize().into_bytes());
+    let path = utf8_percent_encode(key.as_str(), PATH);
+    let query = form_urlencoded::Serializer::new(String::new())
+        .extend_pairs(fields)
+        .append_pair("sig", &sig)
+        .finish();
+    format!("{BLOB_PATH}{path}?{query}")
+}
+
+/// The key and the values of exactly these fields, the first of which is the expiry.
+fn verify<const N: usize>(
+    secret: &LinkSecret,
+    method: &str,
+    path: &str,
+    query: &str,
+    names: [&'static str; N],
+    now: Timestamp,
+) -> Result<(BlobKey, [String; N]), VerifyError> {
     let bad = VerifyError::BadSignature;
     let encoded_key = path.strip_prefix(BLOB_PATH).ok_or(bad)?;
     let key = percent_decode_str(encoded_key).decode_utf8().map_err(|_| bad)?;
     let key: BlobKey = key.parse().map_err(|_| bad)?;
 
-    let [mut exp, mut ct, mut cd, mut sig] = [None, None, None, None];
+    let mut sig = None;
+    let mut values = [const { None }; N];
     for (name, value) in form_urlencoded::parse(query.as_bytes()) {
-        let field = match &*name {
-            "exp" => &mut exp,
-            "ct" => &mut ct,
-            "cd" => &mut cd,
-            "sig" => &mut sig,
-            _ => return Err(bad),
+        let field = match names.iter().position(|known| *known == name) {
+            Some(index) => &mut values[index],
+            None if name == "sig" => &mut sig,
+            None => return Err(bad),
         };
-        if field.replace(value).is_some() {
+        if field.replace(value.into_owned()).is_some() {
             return Err(bad);
         }
     }
-    let (exp, ct, cd, sig) = (exp.ok_or(bad)?, ct.ok_or(bad)?, cd.ok_or(bad)?, sig.ok_or(bad)?);
-    let exp_secs: i64 = exp.parse().map_err(|_| bad)?;
-    let sig = hex::decode(sig.as_bytes()).map_err(|_| bad)?;
+    if values.iter().any(Option::is_none) {
+        return Err(bad);
+    }
+    let values = values.map(Option::unwrap_or_default);
+    let sig = hex::decode(sig.ok_or(bad)?).map_err(|_| bad)?;
+    let mut fields = [("", ""); N];
+    for (field, (name, value)) in fields.iter_mut().zip(names.iter().zip(&values)) {
+        *field = (name, value);
+    }
     // Compares in constant time.
-    secret.mac(&key, exp_secs, &ct, &cd).verify_slice(&sig).map_err(|_| bad)?;
+    secret.mac(method, &key, &fields).verify_slice(&sig).map_err(|_| bad)?;
+    let exp_secs: i64 = values[0].parse().map_err(|_| bad)?;
     if now.as_second() >= exp_secs {
         return Err(VerifyError::Expired);
     }
-    Ok(SignedGet { key, content_type: ct.into_owned(), content_disposition: cd.into_owned() })
+    Ok((key, values))
 }
 
 #[cfg(test)]
@@ -144,13 +229,13 @@ mod tests {
 
     fn check(url: &str, now_secs: i64) -> Result<SignedGet, VerifyError> {
         let (path, query) = url.split_once('?').unwrap();
-        verify(&secret(), path, query, at(now_secs))
+        verify_get(&secret(), path, query, at(now_secs))
     }
 
     #[test]
     fn link_works_until_it_expires() {
         let key: BlobKey = "a b/ü?#%.jpg".parse().unwrap();
-        let url = sign(&secret(), &key, Duration::from_secs(60), &get("x"), at(1000));
+        let url = sign_get(&secret(), &key, Duration::from_secs(60), &get("x"), at(1000));
         assert!(url.starts_with("/blob/a%20b/%C3%BC%3F%23%25.jpg?exp=1060&"), "{url}");
         assert_eq!(check(&url, 1059).unwrap().key, key);
         assert_eq!(check(&url, 1060), Err(VerifyError::Expired));
@@ -160,14 +245,14 @@ mod tests {
     fn link_of_another_secret_is_refused() {
         let key: BlobKey = "a".parse().unwrap();
         let other = LinkSecret::new([8; 32]);
-        let url = sign(&other, &key, Duration::from_secs(60), &get("x"), at(1000));
+        let url = sign_get(&other, &key, Duration::from_secs(60), &get("x"), at(1000));
         assert_eq!(check(&url, 1000), Err(VerifyError::BadSignature));
     }
 
     #[test]
     fn link_cannot_be_changed_or_added_to() {
         let key: BlobKey = "a/b".parse().unwrap();
-        let url = sign(&secret(), &key, Duration::from_secs(60), &get("x"), at(1000));
+        let url = sign_get(&secret(), &key, Duration::from_secs(60), &get("x"), at(1000));
         for changed in [
             url.replace("exp=1060", "exp=9060"),
             url.replace("/blob/a/b", "/blob/a/c"),
@@ -185,6 +270,37 @@ mod tests {
     }
 
     #[test]
+    fn link_that_writes_is_bound_to_part_length_and_time() {
+        let key: BlobKey = "blobs/uploads/a".parse().unwrap();
+        let (id, number) = ("ab12".parse().unwrap(), PartNumber::new(3).unwrap());
+        let put = PresignPut { content_type: "video/mp4".into(), len_bytes: 99 };
+        let ttl = Duration::from_secs(60);
+        let url = sign_put(&secret(), &key, Some((&id, number)), ttl, &put, at(1000));
+        let check = |url: &str, now_secs| {
+            let (path, query) = url.split_once('?').unwrap();
+            verify_put(&secret(), path, query, at(now_secs))
+        };
+        let link = check(&url, 1059).unwrap();
+        assert_eq!((link.len_bytes, link.part), (99, Some((id, number))));
+        assert_eq!(check(&url, 1060), Err(VerifyError::Expired));
+        for (from, to) in [
+            ("part=3", "part=4"),
+            ("len=99", "len=100"),
+            ("up=ab12", "up=ab13"),
+            ("up=ab12", "up="),
+            ("mp4", "mp3"),
+            ("uploads/a", "uploads/b"),
+        ] {
+            let changed = url.replace(from, to);
+            assert_ne!(changed, url);
+            assert_eq!(check(&changed, 1000), Err(VerifyError::BadSignature), "{changed}");
+        }
+        let (path, query) = url.split_once('?').unwrap();
+        let read = verify_get(&secret(), path, query, at(1000));
+        assert_eq!(read, Err(VerifyError::BadSignature), "a link that writes does not read");
+    }
+
+    #[test]
     fn secret_is_not_in_debug_output() {
         assert_eq!(format!("{:?}", LinkSecret::new([42; 32])), "LinkSecret(…)");
     }
@@ -193,7 +309,7 @@ mod tests {
         #[test]
         fn link_of_any_key_and_name_verifies(key in "\\PC{1,60}", filename in "(?s).{0,30}") {
             if let Ok(key) = key.parse::<BlobKey>() {
-                let url = sign(&secret(), &key, Duration::from_secs(9), &get(&filename), at(1));
+                let url = sign_get(&secret(), &key, Duration::from_secs(9), &get(&filename), at(1));
                 prop_assert!(url.bytes().all(|b| matches!(b, b'!'..=b'~')));
                 prop_assert_eq!(check(&url, 2).map(|get| get.key), Ok(key));
             }
@@ -201,8 +317,9 @@ mod tests {
 
         #[test]
         fn verify_takes_any_text(path in "(/blob/)?\\PC{0,40}", query in "\\PC{0,80}") {
-            let refused = verify(&secret(), &path, &query, at(0));
-            prop_assert_eq!(refused, Err(VerifyError::BadSignature));
+            let bad = VerifyError::BadSignature;
+            prop_assert_eq!(verify_get(&secret(), &path, &query, at(0)), Err(bad));
+            prop_assert_eq!(verify_put(&secret(), &path, &query, at(0)), Err(bad));
         }
     }
 }

@@ -1,9 +1,8 @@
 //! Definitions of cameras, kept as opaque text. Must not: read one, or log one (it may hold credentials).
 
 use jiff::Timestamp;
-use sqlx::Row;
 
-use super::{Catalog, CatalogError};
+use super::{Catalog, CatalogError, sql::query};
 
 impl Catalog {
     /// Every camera's id and definition, ordered by id.
@@ -11,10 +10,7 @@ impl Catalog {
     /// # Errors
     /// When the catalog cannot be read.
     pub async fn camera_definitions(&self) -> Result<Vec<(String, String)>, CatalogError> {
-        let rows = sqlx::query("SELECT id, definition FROM cameras ORDER BY id")
-            .fetch_all(&self.pool)
-            .await?;
-        rows.iter().map(|row| Ok((row.try_get("id")?, row.try_get("definition")?))).collect()
+        Ok(query("SELECT id, definition FROM cameras ORDER BY id").fetch_all(&self.pool).await?)
     }
 
     /// Keeps a camera's definition in place of the one there was.
@@ -26,7 +22,7 @@ impl Catalog {
         id: &str,
         definition: &str,
     ) -> Result<(), CatalogError> {
-        sqlx::query(
+        query(
             "INSERT INTO cameras (id, definition, created_ms, updated_ms) VALUES ($1, $2, $3, $3) \
              ON CONFLICT (id) DO UPDATE SET definition = excluded.definition, \
              updated_ms = excluded.updated_ms",
@@ -44,7 +40,7 @@ impl Catalog {
     /// # Errors
     /// When the catalog cannot be written.
     pub async fn remove_camera_definition(&self, id: &str) -> Result<(), CatalogError> {
-        sqlx::query("DELETE FROM cameras WHERE id = $1").bind(id).execute(&self.pool).await?;
+        query("DELETE FROM cameras WHERE id = $1").bind(id).execute(&self.pool).await?;
         Ok(())
     }
 }

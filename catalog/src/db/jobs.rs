@@ -1,153 +1,262 @@
-//! The thin job queue and what its jobs make. Must not: do a job, or read a clock.
+//! The job queue and what its jobs make. Must not: do a job, or read a clock.
 //!
-//! One process works on a catalog's jobs. A job that is running when that process starts was cut
-//! off, and is put back.
+//! A job is a row of (asset, kind), so that none is there twice. Whoever claims it holds it until its
+//! lease ends, under a name made up for this attempt, and writes nothing when it has lost it. That is
+//! all that several servers, or one that was killed, need to share the queue.
 
-use domain::AssetId;
+use domain::{AssetId, JobKind, JobListing, JobState, JobStatus, RenditionKind};
 use jiff::Timestamp;
-use sqlx::Row;
 
-use super::{Catalog, CatalogError};
-use crate::{
-    blob::BlobKey,
-    keys::{self, ThumbKind},
+use super::{
+    Catalog, CatalogError, Measures,
+    sql::{Tx, Value, built_query, query},
 };
+use crate::{blob::BlobKey, changes::Tag, keys};
 
 /// A job that is now this process's to do.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct ClaimedJob {
     pub(crate) asset_id: AssetId,
+    pub(crate) kind: JobKind,
     /// This attempt counted; 1 on the first.
     pub(crate) attempts: u32,
+    /// Earlier attempts whose server went away.
+    pub(crate) cut_off: u32,
+    /// Name of this attempt.
+    pub(crate) claim: String,
 }
 
 /// A rendition that lies in the blob store under its own key.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct NewRendition {
-    pub(crate) kind: ThumbKind,
+    pub(crate) kind: RenditionKind,
     pub(crate) size_bytes: u64,
+    /// Zero for what is no picture.
     pub(crate) width_px: u32,
+    /// Zero for what is no picture.
     pub(crate) height_px: u32,
 }
 
+/// What a job that ended well has made.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(crate) struct Made {
+    pub(crate) measures: Option<Measures>,
+    pub(crate) renditions: Vec<NewRendition>,
+    /// Jobs to queue now, unless they have been.
+    pub(crate) follow_ups: Vec<JobKind>,
+}
+
+/// What a job that ended well leaves to do.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Finished {
+    /// Written down; these objects are no longer named by any row.
+    Written { replaced: Vec<BlobKey> },
+    /// Somebody else has the job by now; nothing is written.
+    Lost,
+}
+
+/// Which jobs a list shows.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct JobFilter {
+    /// Only those in this state.
+    pub state: Option<JobState>,
+    /// Only those of this asset.
+    pub asset: Option<AssetId>,
+}
+
+/// Columns of a [`JobListing`].
+type JobRow = (String, String, String, Option<i64>, Option<String>, i64, String);
+
 impl Catalog {
-    /// The job that has waited longest and may be done at `now`; it is running from then on.
+    /// The job of that kind that has waited longest and may be done at `now`; it is running from then
+    /// on, until `lease_until`.
     pub(crate) async fn claim_job(
         &self,
+        kind: JobKind,
         now: Timestamp,
+        lease_until: Timestamp,
     ) -> Result<Option<ClaimedJob>, CatalogError> {
-        let rows = sqlx::query(
-            "UPDATE jobs SET state = 'running', attempts = attempts + 1 \
-             WHERE kind = 'derive' AND state = 'pending' AND asset_id = ( \
+        let claim = hex::encode(rand::random::<[u8; 16]>());
+        // SQLite has one writer at a time; servers of a PostgreSQL pass over each other's rows.
+        let lock = if self.pool.is_postgres() { "FOR UPDATE SKIP LOCKED" } else { "" };
+        let sql = format!(
+            "UPDATE jobs SET state = 'running', attempts = attempts + 1, claim = $1, \
+             lease_until_ms = $2, progress_percent = NULL \
+             WHERE kind = $3 AND state = 'pending' AND asset_id = ( \
                 SELECT asset_id FROM jobs \
-                WHERE kind = 'derive' AND state = 'pending' AND not_before_ms <= $1 \
-                ORDER BY not_before_ms, queued_ms LIMIT 1) \
-             RETURNING asset_id, attempts",
-        )
-        .bind(now.as_millisecond())
-        // To the end: a statement left half-read holds the write lock a little longer.
-        .fetch_all(&self.pool)
-        .await?;
-        let Some(row) = rows.first() else { return Ok(None) };
-        let id_text: String = row.try_get("asset_id")?;
-        let attempts: i64 = row.try_get("attempts")?;
+                WHERE kind = $3 AND state = 'pending' AND not_before_ms <= $4 \
+                ORDER BY not_before_ms, queued_ms LIMIT 1 {lock}) \
+             RETURNING asset_id, attempts, cut_off"
+        );
+        let values: Vec<Value> = vec![
+            claim.as_str().into(),
+            lease_until.as_millisecond().into(),
+            kind.as_str().into(),
+            now.as_millisecond().into(),
+        ];
+        let row = built_query(sql, values).fetch_optional::<(String, i64, i64)>(&self.pool).await?;
+        let Some((id_text, attempts, cut_off)) = row else { return Ok(None) };
         let bad = |column| CatalogError::BadRow { row: id_text.clone(), column };
-        Ok(Some(ClaimedJob {
+        let job = ClaimedJob {
             asset_id: id_text.parse().map_err(|_| bad("asset_id"))?,
+            kind,
             attempts: u32::try_from(attempts).map_err(|_| bad("attempts"))?,
-        }))
+            cut_off: u32::try_from(cut_off).map_err(|_| bad("cut_off"))?,
+            claim,
+        };
+        self.tell_job(&job, JobState::Running, None, None);
+        Ok(Some(job))
     }
 
-    /// Ends a job well, with the renditions it made.
+    /// Says that a job is still being done, and how far it is. `false` when somebody else has it.
+    pub(crate) async fn renew_job(
+        &self,
+        job: &ClaimedJob,
+        lease_until: Timestamp,
+        progress_percent: Option<u8>,
+    ) -> Result<bool, CatalogError> {
+        let renewed = query(
+            "UPDATE jobs SET lease_until_ms = $4, progress_percent = $5 \
+             WHERE asset_id = $1 AND kind = $2 AND claim = $3 AND state = 'running'",
+        )
+        .bind(job.asset_id.as_str())
+        .bind(job.kind.as_str())
+        .bind(&job.claim)
+        .bind(lease_until.as_millisecond())
+        .bind(progress_percent.map(i64::from))
+        .execute(&self.pool)
+        .await?;
+        Ok(renewed == 1)
+    }
+
+    /// Ends a job well, with what it made.
     pub(crate) async fn finish_job(
         &self,
-        id: &AssetId,
-        renditions: &[NewRendition],
-    ) -> Result<(), CatalogError> {
-        let mut tx = self.pool.begin_with("BEGIN IMMEDIATE").await?;
-        for rendition in renditions {
-            let kind = rendition.kind;
-            sqlx::query("DELETE FROM renditions WHERE asset_id = $1 AND kind = $2")
-                .bind(id.as_str())
-                .bind(kind.as_str())
-                .execute(&mut *tx)
-                .await?;
-            sqlx::query(
-                "INSERT INTO renditions \
-                 (asset_id, kind, name, object_key, size_bytes, width_px, height_px) \
-                 VALUES ($1, $2, $3, $4, $5, $6, $7)",
-            )
-            .bind(id.as_str())
-            .bind(kind.as_str())
-            .bind(keys::thumb_name(id, kind))
-            .bind(keys::thumb(id, kind).as_str())
-            .bind(i64::try_from(rendition.size_bytes).unwrap_or(i64::MAX))
-            .bind(i64::from(rendition.width_px))
-            .bind(i64::from(rendition.height_px))
-            .execute(&mut *tx)
-            .await?;
+        job: &ClaimedJob,
+        made: &Made,
+        now: Timestamp,
+    ) -> Result<Finished, CatalogError> {
+        let id = &job.asset_id;
+        let mut write = self.write().await?;
+        // The asset before what hangs on it: whoever removes one goes that way, too.
+        if write.find(std::slice::from_ref(id)).await?.is_empty() {
+            return Ok(Finished::Lost);
         }
-        sqlx::query(
-            "UPDATE jobs SET state = 'done', reason = NULL WHERE asset_id = $1 AND kind = 'derive'",
+        let ended = query(
+            "UPDATE jobs SET state = 'done', reason = NULL, progress_percent = NULL, claim = NULL \
+             WHERE asset_id = $1 AND kind = $2 AND claim = $3 AND state = 'running'",
         )
         .bind(id.as_str())
-        .execute(&mut *tx)
+        .bind(job.kind.as_str())
+        .bind(&job.claim)
+        .execute(&mut write.tx)
         .await?;
-        tx.commit().await?;
-        Ok(())
+        if ended == 0 {
+            return Ok(Finished::Lost);
+        }
+        if let Some(measures) = &made.measures {
+            set_measures(&mut write.tx, id, measures).await?;
+        }
+        let mut replaced = Vec::new();
+        for rendition in &made.renditions {
+            replaced.extend(put_rendition(&mut write.tx, id, rendition).await?);
+        }
+        for kind in &made.follow_ups {
+            queue_job(&mut write.tx, id, *kind, now).await?;
+        }
+        write.touch_assets([id]);
+        write.touch(Tag::Jobs);
+        write.commit().await?;
+        self.tell_job(job, JobState::Done, None, None);
+        if !made.follow_ups.is_empty() {
+            self.tell_jobs_added();
+        }
+        Ok(Finished::Written { replaced })
     }
 
     /// Gives a job up, with a sentence for the asset's page.
-    pub(crate) async fn fail_job(&self, id: &AssetId, reason: &str) -> Result<(), CatalogError> {
-        sqlx::query(
-            "UPDATE jobs SET state = 'failed', reason = $2 WHERE asset_id = $1 AND kind = 'derive'",
+    pub(crate) async fn fail_job(
+        &self,
+        job: &ClaimedJob,
+        reason: &str,
+    ) -> Result<(), CatalogError> {
+        let mut write = self.write().await?;
+        let failed = query(
+            "UPDATE jobs SET state = 'failed', reason = $4, progress_percent = NULL, claim = NULL \
+             WHERE asset_id = $1 AND kind = $2 AND claim = $3 AND state = 'running'",
         )
-        .bind(id.as_str())
+        .bind(job.asset_id.as_str())
+        .bind(job.kind.as_str())
+        .bind(&job.claim)
         .bind(reason)
-        .execute(&self.pool)
+        .execute(&mut write.tx)
         .await?;
+        write.touch_assets([&job.asset_id]);
+        write.touch(Tag::Jobs);
+        write.commit().await?;
+        if failed == 1 {
+            self.tell_job(job, JobState::Failed, None, Some(reason));
+        }
         Ok(())
     }
 
     /// Puts a job back, to be tried again at `not_before`.
-    pub(crate) async fn retry_job(
+    pub(crate) async fn postpone_job(
         &self,
-        id: &AssetId,
+        job: &ClaimedJob,
         reason: &str,
         not_before: Timestamp,
     ) -> Result<(), CatalogError> {
-        sqlx::query(
-            "UPDATE jobs SET state = 'pending', reason = $2, not_before_ms = $3 \
-             WHERE asset_id = $1 AND kind = 'derive'",
+        let mut write = self.write().await?;
+        let postponed = query(
+            "UPDATE jobs SET state = 'pending', reason = $4, not_before_ms = $5, \
+             progress_percent = NULL, claim = NULL \
+             WHERE asset_id = $1 AND kind = $2 AND claim = $3 AND state = 'running'",
         )
-        .bind(id.as_str())
+        .bind(job.asset_id.as_str())
+        .bind(job.kind.as_str())
+        .bind(&job.claim)
         .bind(reason)
         .bind(not_before.as_millisecond())
-        .execute(&self.pool)
+        .execute(&mut write.tx)
         .await?;
+        write.touch_assets([&job.asset_id]);
+        write.touch(Tag::Jobs);
+        write.commit().await?;
+        if postponed == 1 {
+            self.tell_job(job, JobState::Pending, None, Some(reason));
+        }
         Ok(())
     }
 
     /// Puts a job back as if it had not been tried: this process is stopping.
-    pub(crate) async fn release_job(&self, id: &AssetId) -> Result<(), CatalogError> {
-        sqlx::query(
-            "UPDATE jobs SET state = 'pending', attempts = attempts - 1 \
-             WHERE asset_id = $1 AND kind = 'derive' AND state = 'running'",
+    pub(crate) async fn release_job(&self, job: &ClaimedJob) -> Result<(), CatalogError> {
+        query(
+            "UPDATE jobs SET state = 'pending', attempts = attempts - 1, progress_percent = NULL, \
+             claim = NULL \
+             WHERE asset_id = $1 AND kind = $2 AND claim = $3 AND state = 'running'",
         )
-        .bind(id.as_str())
+        .bind(job.asset_id.as_str())
+        .bind(job.kind.as_str())
+        .bind(&job.claim)
         .execute(&self.pool)
         .await?;
         Ok(())
     }
 
-    /// Puts back every job that a process now gone was doing; returns how many.
-    ///
-    /// The attempt counts, so that a job which takes its process down is given up in the end.
-    pub(crate) async fn requeue_running_jobs(&self) -> Result<u64, CatalogError> {
-        let requeued = sqlx::query("UPDATE jobs SET state = 'pending' WHERE state = 'running'")
-            .execute(&self.pool)
-            .await?;
-        Ok(requeued.rows_affected())
+    /// Puts back every job whose lease has ended before `now`: its server is gone. Returns how many.
+    pub(crate) async fn requeue_cut_off_jobs(&self, now: Timestamp) -> Result<u64, CatalogError> {
+        let sql = format!(
+            "UPDATE jobs SET state = 'pending', cut_off = cut_off + 1, attempts = attempts - 1, \
+             progress_percent = NULL, claim = NULL WHERE {}",
+            jobs_not_held("state = 'running' AND lease_until_ms < $1", self.pool.is_postgres())
+        );
+        let values = vec![now.as_millisecond().into()];
+        let requeued = built_query(sql, values).execute(&self.pool).await?;
+        if requeued > 0 {
+            self.tell_jobs_added();
+        }
+        Ok(requeued)
     }
 
     /// Queues every job that was given up once more; returns how many. For after ffmpeg was
@@ -156,27 +265,292 @@ impl Catalog {
     /// # Errors
     /// When the catalog cannot be written.
     pub async fn retry_failed_jobs(&self) -> Result<u64, CatalogError> {
-        let requeued = sqlx::query(
-            "UPDATE jobs SET state = 'pending', reason = NULL, attempts = 0, not_before_ms = 0 \
-             WHERE state = 'failed'",
-        )
-        .execute(&self.pool)
-        .await?;
-        self.jobs_added.notify_one();
-        Ok(requeued.rows_affected())
+        let mut write = self.write().await?;
+        let sql = format!(
+            "UPDATE jobs SET state = 'pending', reason = NULL, attempts = 0, cut_off = 0, \
+             not_before_ms = 0 WHERE {}",
+            jobs_not_held("state = 'failed'", write.tx.is_postgres())
+        );
+        let requeued = built_query(sql, Vec::new()).execute(&mut write.tx).await?;
+        // Whose jobs they are is not looked up: every list and asset may show them.
+        write.touch(Tag::Everything);
+        write.commit().await?;
+        self.tell_jobs_added();
+        Ok(requeued)
     }
 
-    /// Key of the rendition of that public name.
-    pub(crate) async fn rendition_key(&self, name: &str) -> Result<Option<BlobKey>, CatalogError> {
-        let row = sqlx::query("SELECT object_key FROM renditions WHERE name = $1")
-            .bind(name)
-            .fetch_optional(&self.pool)
-            .await?;
-        let Some(row) = row else { return Ok(None) };
-        let key: String = row.try_get("object_key")?;
-        let bad = || CatalogError::BadRow { row: name.to_owned(), column: "object_key" };
-        key.parse().map(Some).map_err(|_| bad())
+    /// Queues a job once more that was given up, or has been done and is wanted again; one that waits
+    /// is tried at once. `None` when the asset has no such job; one that is running goes on.
+    ///
+    /// # Errors
+    /// When the catalog cannot be written.
+    pub async fn retry_job(
+        &self,
+        id: &AssetId,
+        kind: JobKind,
+    ) -> Result<Option<JobStatus>, CatalogError> {
+        let mut write = self.write().await?;
+        let requeued = query(
+            "UPDATE jobs SET state = 'pending', reason = NULL, attempts = 0, cut_off = 0, \
+             not_before_ms = 0 WHERE asset_id = $1 AND kind = $2 AND state <> 'running'",
+        )
+        .bind(id.as_str())
+        .bind(kind.as_str())
+        .execute(&mut write.tx)
+        .await?;
+        write.touch_assets([id]);
+        write.touch(Tag::Jobs);
+        write.commit().await?;
+        let status = self.job(id, kind).await?;
+        if let Some(status) = status.as_ref().filter(|_| requeued == 1) {
+            self.send_job_event(status.clone());
+            self.tell_jobs_added();
+        }
+        Ok(status)
     }
+
+    /// Queues the look into an asset's original, unless it has been queued. [`Catalog::add_asset`] does
+    /// that for what it adds.
+    ///
+    /// # Errors
+    /// When the catalog cannot be written.
+    pub async fn enqueue(&self, id: &AssetId, now: Timestamp) -> Result<(), CatalogError> {
+        let mut write = self.write().await?;
+        queue_job(&mut write.tx, id, JobKind::Derive, now).await?;
+        write.touch_assets([id]);
+        write.touch(Tag::Jobs);
+        write.commit().await?;
+        self.tell_jobs_added();
+        Ok(())
+    }
+
+    /// One job, if the asset has it.
+    ///
+    /// # Errors
+    /// When the catalog cannot be read.
+    pub async fn job(
+        &self,
+        id: &AssetId,
+        kind: JobKind,
+    ) -> Result<Option<JobStatus>, CatalogError> {
+        let filter = JobFilter { asset: Some(id.clone()), state: None };
+        let jobs = self.jobs(&filter, JobKind::ALL.len() as u32, None).await?;
+        Ok(jobs.into_iter().map(|listing| listing.job).find(|job| job.kind == kind))
+    }
+
+    /// Jobs in the order of their assets' ids, at most `limit`, after the job named by `after`.
+    ///
+    /// # Errors
+    /// When the catalog cannot be read.
+    pub async fn jobs(
+        &self,
+        filter: &JobFilter,
+        limit: u32,
+        after: Option<&(AssetId, JobKind)>,
+    ) -> Result<Vec<JobListing>, CatalogError> {
+        let mut sql = String::from(
+            "SELECT j.asset_id, j.kind, j.state, j.progress_percent, j.reason, j.attempts, a.name \
+             FROM jobs j JOIN assets a ON a.id = j.asset_id WHERE 1 = 1",
+        );
+        let mut values: Vec<Value> = Vec::new();
+        let mut and = |condition: &str, value: Value| {
+            values.push(value);
+            sql.push_str(&condition.replace('?', &format!("${}", values.len())));
+        };
+        if let Some(state) = filter.state {
+            and(" AND j.state = ?", state.as_str().into());
+        }
+        if let Some(asset) = &filter.asset {
+            and(" AND j.asset_id = ?", asset.as_str().into());
+        }
+        if let Some((asset, kind)) = after {
+            and(" AND (j.asset_id, j.kind) > (?, ", asset.as_str().into());
+            and("?)", kind.as_str().into());
+        }
+        and(" ORDER BY j.asset_id, j.kind LIMIT ?", i64::from(limit).into());
+        let rows = built_query(sql, values).fetch_all::<JobRow>(&self.pool).await?;
+        rows.into_iter().map(listing_of_row).collect()
+    }
+
+    /// Kind and key of the rendition of that public name.
+    pub(crate) async fn rendition_by_name(
+        &self,
+        name: &str,
+    ) -> Result<Option<(RenditionKind, BlobKey)>, CatalogError> {
+        let row = query("SELECT kind, object_key FROM renditions WHERE name = $1")
+            .bind(name)
+            .fetch_optional::<(String, String)>(&self.pool)
+            .await?;
+        let Some((kind, key)) = row else { return Ok(None) };
+        let bad = |column| CatalogError::BadRow { row: name.to_owned(), column };
+        let kind = kind.parse().map_err(|_| bad("kind"))?;
+        Ok(Some((kind, key.parse().map_err(|_| bad("object_key"))?)))
+    }
+
+    /// Key of an asset's rendition of that kind.
+    ///
+    /// # Errors
+    /// When the catalog cannot be read.
+    pub async fn rendition_key(
+        &self,
+        id: &AssetId,
+        kind: RenditionKind,
+    ) -> Result<Option<BlobKey>, CatalogError> {
+        let row = query("SELECT object_key FROM renditions WHERE asset_id = $1 AND kind = $2")
+            .bind(id.as_str())
+            .bind(kind.as_str())
+            .fetch_optional::<(String,)>(&self.pool)
+            .await?;
+        let bad = |_| CatalogError::BadRow { row: id.to_string(), column: "object_key" };
+        row.map(|(key,)| key.parse().map_err(bad)).transpose()
+    }
+
+    /// What there is of an asset, beside its original.
+    ///
+    /// # Errors
+    /// When the catalog cannot be read.
+    pub async fn renditions(&self, id: &AssetId) -> Result<Vec<domain::Rendition>, CatalogError> {
+        let rows = query(
+            "SELECT kind, name, size_bytes, width_px, height_px FROM renditions \
+             WHERE asset_id = $1 ORDER BY kind",
+        )
+        .bind(id.as_str())
+        .fetch_all::<(String, String, i64, i64, i64)>(&self.pool)
+        .await?;
+        let rendition =
+            |(kind, name, size_bytes, width, height): (String, String, i64, i64, i64)| {
+                let bad = |_| CatalogError::BadRow { row: name.clone(), column: "kind" };
+                let kind: RenditionKind = kind.parse().map_err(bad)?;
+                let px = |px: i64| u32::try_from(px).ok().filter(|&px| px > 0);
+                Ok(domain::Rendition {
+                    kind,
+                    url: keys::rendition_url(id, kind, &name),
+                    mime: kind.mime().to_owned(),
+                    size_bytes: size_bytes.unsigned_abs(),
+                    width_px: px(width),
+                    height_px: px(height),
+                })
+            };
+        rows.into_iter().map(rendition).collect()
+    }
+
+    /// Tells whoever listens how far a job is; nothing is written.
+    pub(crate) fn tell_progress(&self, job: &ClaimedJob, progress_percent: Option<u8>) {
+        self.tell_job(job, JobState::Running, progress_percent, None);
+    }
+
+    fn tell_job(
+        &self,
+        job: &ClaimedJob,
+        state: JobState,
+        progress_percent: Option<u8>,
+        reason: Option<&str>,
+    ) {
+        self.send_job_event(JobStatus {
+            asset: job.asset_id.clone(),
+            kind: job.kind,
+            state,
+            progress_percent,
+            reason: reason.map(str::to_owned),
+            attempts: job.attempts,
+        });
+    }
+}
+
+/// Condition for jobs that nobody else is changing or removing: to wait for one while holding others
+/// could be for ever. SQLite has one writer at a time.
+fn jobs_not_held(which: &str, postgres: bool) -> String {
+    match postgres {
+        true => format!(
+            "(asset_id, kind) IN (SELECT asset_id, kind FROM jobs WHERE {which} \
+             FOR UPDATE SKIP LOCKED)"
+        ),
+        false => which.to_owned(),
+    }
+}
+
+/// Adds a job, unless the asset has it.
+pub(super) async fn queue_job(
+    tx: &mut Tx,
+    id: &AssetId,
+    kind: JobKind,
+    now: Timestamp,
+) -> Result<(), CatalogError> {
+    query(
+        "INSERT INTO jobs (asset_id, kind, state, attempts, not_before_ms, queued_ms) \
+         VALUES ($1, $2, 'pending', 0, 0, $3) ON CONFLICT (asset_id, kind) DO NOTHING",
+    )
+    .bind(id.as_str())
+    .bind(kind.as_str())
+    .bind(now.as_millisecond())
+    .execute(tx)
+    .await?;
+    Ok(())
+}
+
+async fn set_measures(tx: &mut Tx, id: &AssetId, measures: &Measures) -> Result<(), CatalogError> {
+    let (width, height) = measures.size_px.unwrap_or_default();
+    let duration_ms = measures.duration_ms.unwrap_or_default();
+    query(
+        "UPDATE assets SET width_px = $2, height_px = $3, duration_ms = $4, codec = $5, \
+         thumbhash = $6 WHERE id = $1",
+    )
+    .bind(id.as_str())
+    .bind(i64::from(width))
+    .bind(i64::from(height))
+    .bind(i64::try_from(duration_ms).unwrap_or(i64::MAX))
+    .bind(measures.codec.as_deref().unwrap_or_default())
+    .bind(&measures.thumbhash)
+    .execute(tx)
+    .await?;
+    Ok(())
+}
+
+/// Puts a rendition in the place of the one before; returns that one's key if it was another.
+async fn put_rendition(
+    tx: &mut Tx,
+    id: &AssetId,
+    rendition: &NewRendition,
+) -> Result<Option<BlobKey>, CatalogError> {
+    let kind = rendition.kind;
+    let key = keys::rendition(id, kind);
+    let before =
+        query("DELETE FROM renditions WHERE asset_id = $1 AND kind = $2 RETURNING object_key")
+            .bind(id.as_str())
+            .bind(kind.as_str())
+            .fetch_optional::<(String,)>(&mut *tx)
+            .await?;
+    query(
+        "INSERT INTO renditions \
+         (asset_id, kind, name, object_key, size_bytes, width_px, height_px) \
+         VALUES ($1, $2, $3, $4, $5, $6, $7)",
+    )
+    .bind(id.as_str())
+    .bind(kind.as_str())
+    .bind(keys::rendition_name(id, kind))
+    .bind(key.as_str())
+    .bind(i64::try_from(rendition.size_bytes).unwrap_or(i64::MAX))
+    .bind(i64::from(rendition.width_px))
+    .bind(i64::from(rendition.height_px))
+    .execute(tx)
+    .await?;
+    Ok(before.and_then(|(before,)| before.parse().ok()).filter(|before| *before != key))
+}
+
+fn listing_of_row(row: JobRow) -> Result<JobListing, CatalogError> {
+    let (asset, kind, state, progress_percent, reason, attempts, asset_name) = row;
+    let bad = |column| CatalogError::BadRow { row: asset.clone(), column };
+    Ok(JobListing {
+        job: JobStatus {
+            asset: asset.parse().map_err(|_| bad("asset_id"))?,
+            kind: kind.parse().map_err(|_| bad("kind"))?,
+            state: state.parse().map_err(|_| bad("state"))?,
+            progress_percent: progress_percent.and_then(|percent| u8::try_from(percent).ok()),
+            reason,
+            attempts: u32::try_from(attempts).unwrap_or(0),
+        },
+        asset_name,
+    })
 }
 
 #[cfg(test)]
@@ -184,23 +558,13 @@ mod tests {
     use jiff::SignedDuration;
 
     use super::*;
-    use crate::db::NewAsset;
+    use crate::db::{CatalogUrl, NewAsset};
 
     async fn catalog_with_one_asset(dir: &tempfile::TempDir) -> (Catalog, AssetId) {
-        let catalog = Catalog::open_sqlite(&dir.path().join("catalog.sqlite")).await.unwrap();
+        let catalog =
+            Catalog::open(&CatalogUrl::Sqlite(dir.path().join("catalog.sqlite"))).await.unwrap();
         let id = AssetId::from_digest([1; 32]);
-        let new = NewAsset {
-            id: id.clone(),
-            key: keys::original(&id),
-            name: "a.jpg".into(),
-            size_bytes: 1,
-            mime: "image/jpeg".into(),
-            folder: String::new(),
-            created_at: Timestamp::UNIX_EPOCH,
-            source_node: None,
-            origin_path: None,
-        };
-        catalog.add_asset(&new).await.unwrap();
+        catalog.add_asset(&NewAsset::new(id.clone(), "a.jpg", 1, "image/jpeg")).await.unwrap();
         (catalog, id)
     }
 
@@ -210,21 +574,66 @@ mod tests {
         let (catalog, id) = catalog_with_one_asset(&dir).await;
         let now = Timestamp::UNIX_EPOCH;
         let later = now + SignedDuration::from_secs(10);
+        let end = later + SignedDuration::from_secs(60);
+        let claim = async |at| catalog.claim_job(JobKind::Derive, at, end).await.unwrap();
 
-        assert_eq!(catalog.claim_job(now).await.unwrap().unwrap().attempts, 1);
-        assert_eq!(catalog.claim_job(later).await.unwrap(), None, "it is claimed once");
-        catalog.retry_job(&id, "The store was away.", later).await.unwrap();
-        assert_eq!(catalog.claim_job(now).await.unwrap(), None);
-        assert_eq!(catalog.claim_job(later).await.unwrap().unwrap().attempts, 2);
+        let job = claim(now).await.unwrap();
+        assert_eq!((job.attempts, job.cut_off), (1, 0));
+        assert_eq!(claim(later).await, None, "it is claimed once");
+        catalog.postpone_job(&job, "The store was away.", later).await.unwrap();
+        assert_eq!(claim(now).await, None);
+        let job = claim(later).await.unwrap();
+        assert_eq!(job.attempts, 2);
+        catalog.release_job(&job).await.unwrap();
 
-        catalog.release_job(&id).await.unwrap();
-        assert_eq!(catalog.claim_job(later).await.unwrap().unwrap().attempts, 2);
-        assert_eq!(catalog.requeue_running_jobs().await.unwrap(), 1);
-        assert_eq!(catalog.claim_job(later).await.unwrap().unwrap().attempts, 3);
-
-        catalog.fail_job(&id, "No.").await.unwrap();
-        assert_eq!(catalog.claim_job(later).await.unwrap(), None);
+        let job = claim(later).await.unwrap();
+        assert_eq!(job.attempts, 2);
+        catalog.fail_job(&job, "No.").await.unwrap();
+        assert_eq!(claim(later).await, None);
         assert_eq!(catalog.retry_failed_jobs().await.unwrap(), 1);
-        assert_eq!(catalog.claim_job(now).await.unwrap().unwrap().attempts, 1);
+        let job = claim(now).await.unwrap();
+        assert_eq!(job.attempts, 1);
+        catalog.fail_job(&job, "No.").await.unwrap();
+        let status = catalog.retry_job(&id, JobKind::Derive).await.unwrap().unwrap();
+        assert_eq!((status.state, status.reason), (JobState::Pending, None));
+        assert_eq!(catalog.retry_job(&id, JobKind::Waveform).await.unwrap(), None);
+    }
+
+    #[tokio::test]
+    async fn job_whose_lease_has_ended_is_another_servers_and_counts_as_cut_off() {
+        let dir = tempfile::tempdir().unwrap();
+        let (catalog, id) = catalog_with_one_asset(&dir).await;
+        let at = |secs| Timestamp::UNIX_EPOCH + SignedDuration::from_secs(secs);
+
+        let first = catalog.claim_job(JobKind::Derive, at(0), at(60)).await.unwrap().unwrap();
+        assert!(catalog.renew_job(&first, at(120), Some(7)).await.unwrap());
+        assert_eq!(
+            catalog.job(&id, JobKind::Derive).await.unwrap().unwrap().progress_percent,
+            Some(7)
+        );
+        assert_eq!(catalog.requeue_cut_off_jobs(at(100)).await.unwrap(), 0, "it is held");
+        assert_eq!(catalog.requeue_cut_off_jobs(at(121)).await.unwrap(), 1);
+        let second = catalog.claim_job(JobKind::Derive, at(121), at(200)).await.unwrap().unwrap();
+        assert_eq!((second.attempts, second.cut_off), (1, 1));
+
+        // The first is late, and changes nothing.
+        assert!(!catalog.renew_job(&first, at(300), None).await.unwrap());
+        let made = Made { follow_ups: vec![JobKind::Waveform], ..Made::default() };
+        assert_eq!(catalog.finish_job(&first, &made, at(130)).await.unwrap(), Finished::Lost);
+        catalog.fail_job(&first, "No.").await.unwrap();
+        assert_eq!(catalog.job(&id, JobKind::Waveform).await.unwrap(), None);
+        let finished = catalog.finish_job(&second, &made, at(130)).await.unwrap();
+        assert_eq!(finished, Finished::Written { replaced: Vec::new() });
+        let states: Vec<_> = catalog
+            .jobs(&JobFilter { asset: Some(id), state: None }, 10, None)
+            .await
+            .unwrap()
+            .into_iter()
+            .map(|listing| (listing.job.kind, listing.job.state))
+            .collect();
+        assert_eq!(
+            states,
+            [(JobKind::Derive, JobState::Done), (JobKind::Waveform, JobState::Pending)]
+        );
     }
 }

@@ -2,22 +2,23 @@
 
 use std::os::unix::fs::PermissionsExt as _;
 
-use catalog::Catalog;
+use catalog::{Catalog, CatalogUrl};
 
-#[tokio::test]
-async fn a_cameras_definition_is_kept_changed_and_forgotten() {
-    let dir = tempfile::tempdir().unwrap();
-    let path = dir.path().join("data/catalog.sqlite");
-    let catalog = Catalog::open_sqlite(&path).await.unwrap();
-    catalog.put_camera_definition("yard", "{}").await.unwrap();
-    catalog.put_camera_definition("door", r#"{"a":1}"#).await.unwrap();
-    catalog.put_camera_definition("door", r#"{"a":2}"#).await.unwrap();
-    catalog.close().await;
-    let catalog = Catalog::open_sqlite(&path).await.unwrap();
-    let kept = [("door".to_owned(), r#"{"a":2}"#.to_owned()), ("yard".into(), "{}".into())];
-    assert_eq!(catalog.camera_definitions().await.unwrap(), kept);
-    catalog.remove_camera_definition("door").await.unwrap();
-    assert_eq!(catalog.camera_definitions().await.unwrap(), kept[1..]);
+use crate::database::{Database, on_both};
+
+on_both! {
+    async fn a_cameras_definition_is_kept_changed_and_forgotten(db: Database) {
+        let catalog = db.open().await;
+        catalog.put_camera_definition("yard", "{}").await.unwrap();
+        catalog.put_camera_definition("door", r#"{"a":1}"#).await.unwrap();
+        catalog.put_camera_definition("door", r#"{"a":2}"#).await.unwrap();
+        catalog.close().await;
+        let catalog = db.open().await;
+        let kept = [("door".to_owned(), r#"{"a":2}"#.to_owned()), ("yard".into(), "{}".into())];
+        assert_eq!(catalog.camera_definitions().await.unwrap(), kept);
+        catalog.remove_camera_definition("door").await.unwrap();
+        assert_eq!(catalog.camera_definitions().await.unwrap(), kept[1..]);
+    }
 }
 
 #[tokio::test]
@@ -27,7 +28,7 @@ async fn the_catalogs_files_are_readable_by_their_owner_only() {
     // As an older version left it.
     std::fs::write(&path, "").unwrap();
     std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o644)).unwrap();
-    let catalog = Catalog::open_sqlite(&path).await.unwrap();
+    let catalog = Catalog::open(&CatalogUrl::Sqlite(path.clone())).await.unwrap();
     catalog.put_camera_definition("door", "{}").await.unwrap();
     for entry in std::fs::read_dir(dir.path()).unwrap() {
         let entry = entry.unwrap();

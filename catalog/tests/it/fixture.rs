@@ -2,19 +2,23 @@
 
 use std::path::{Path, PathBuf};
 
+use bytes::Bytes;
 use catalog::{
-    BlobStore, Catalog, ImportOptions, ImportSummary, ThumbWorker, ThumbWorkerOptions,
+    BlobStore, Catalog, CatalogUrl, ImportOptions, ImportSummary, JobWorker, JobWorkerOptions,
     blob::{FolderStore, LinkSecret},
-    import_folder,
+    import_folder, rendition_bytes, rendition_file_key,
 };
-use domain::{Asset, PageLimit};
+use domain::{Asset, AssetQuery};
 use tempfile::TempDir;
 use tokio_util::sync::CancellationToken;
+
+use crate::database::Database;
 
 pub struct Fixture {
     pub dir: TempDir,
     pub catalog: Catalog,
     pub store: BlobStore,
+    _database: Database,
 }
 
 impl Fixture {
@@ -26,8 +30,16 @@ impl Fixture {
 
     pub async fn with_store(dir: TempDir, store: BlobStore) -> Self {
         std::fs::create_dir(dir.path().join("Photos")).unwrap();
-        let catalog = Catalog::open_sqlite(&dir.path().join("data/catalog.sqlite")).await.unwrap();
-        Self { dir, catalog, store }
+        let database = Database::of_this_run();
+        let catalog = database.open().await;
+        Self { dir, catalog, store, _database: database }
+    }
+
+    /// The library that another process has made in `dir`; it is not removed.
+    pub async fn reopened(dir: &Path) -> Reopened {
+        let store = FolderStore::open(&dir.join("store"), LinkSecret::new([1; 32])).unwrap();
+        let url = CatalogUrl::Sqlite(dir.join("data/catalog.sqlite"));
+        Reopened { catalog: Catalog::open(&url).await.unwrap(), store: BlobStore::Folder(store) }
     }
 
     /// The folder that [`Fixture::import`] imports.
@@ -52,12 +64,12 @@ impl Fixture {
         import_folder(&self.catalog, &self.store, &self.photos(), &options, |_| {}).await.unwrap()
     }
 
-    pub fn options() -> ThumbWorkerOptions {
-        ThumbWorkerOptions::new(env!("CARGO_BIN_EXE_damwall-thumb-worker").into())
+    pub fn options() -> JobWorkerOptions {
+        JobWorkerOptions::new(env!("CARGO_BIN_EXE_damwall-thumb-worker").into())
     }
 
-    pub fn worker(&self, options: ThumbWorkerOptions) -> ThumbWorker {
-        ThumbWorker::new(self.catalog.clone(), self.store.clone(), options)
+    pub fn worker(&self, options: JobWorkerOptions) -> JobWorker {
+        JobWorker::new(self.catalog.clone(), self.store.clone(), options)
     }
 
     /// Does every job that is waiting.
@@ -65,8 +77,14 @@ impl Fixture {
         self.worker(Self::options()).drain(&CancellationToken::new()).await.unwrap()
     }
 
+    /// The bytes behind `/assets/thumbs/{file}`.
+    pub async fn rendition(&self, file: &str) -> Option<Bytes> {
+        let key = rendition_file_key(&self.catalog, file).await.unwrap()?;
+        rendition_bytes(&self.store, &key).await.unwrap()
+    }
+
     pub async fn assets(&self) -> Vec<Asset> {
-        let page = self.catalog.list_assets(PageLimit::default(), None).await.unwrap();
+        let page = self.catalog.list_assets(&AssetQuery::default()).await.unwrap();
         assert_eq!(page.next_cursor, None);
         page.items
     }
@@ -76,5 +94,17 @@ impl Fixture {
         let assets = self.assets().await;
         assert_eq!(assets.len(), 1, "{assets:?}");
         assets.into_iter().next().unwrap()
+    }
+}
+
+/// A library that another process owns.
+pub struct Reopened {
+    pub catalog: Catalog,
+    pub store: BlobStore,
+}
+
+impl Reopened {
+    pub fn worker(&self, options: JobWorkerOptions) -> JobWorker {
+        JobWorker::new(self.catalog.clone(), self.store.clone(), options)
     }
 }

@@ -128,3 +128,69 @@ async fn import_of_a_folder_that_is_not_there_is_refused() {
     let error = import_folder(&f.catalog, &f.store, &folder, &options, |_| {}).await.unwrap_err();
     assert!(error.to_string().contains("nowhere"), "{error}");
 }
+
+#[tokio::test]
+async fn import_again_reads_nothing_that_looks_the_same() {
+    let f = Fixture::new().await;
+    let path = f.write("a.jpg", &media::jpeg(40, 30));
+    f.write("note.txt", b"hello");
+    f.import().await;
+    // Other bytes behind the same length and time: nobody looks.
+    let meta = std::fs::metadata(&path).unwrap();
+    std::fs::write(&path, vec![0; meta.len() as usize]).unwrap();
+    let file = std::fs::File::options().write(true).open(&path).unwrap();
+    file.set_modified(meta.modified().unwrap()).unwrap();
+    let again = f.import().await;
+    assert_eq!((again.imported, again.already_there, again.skipped), (0, 1, 1));
+    // A new time: it is looked at.
+    file.set_modified(SystemTime::now() + Duration::from_secs(5)).unwrap();
+    let again = f.import().await;
+    let counts = (again.imported, again.already_there, again.skipped);
+    assert_eq!(counts, (1, 0, 1), "other bytes");
+}
+
+#[tokio::test]
+async fn import_puts_a_folder_where_it_is_told_and_counts_what_it_finds() {
+    let f = Fixture::new().await;
+    f.write("2024/a.jpg", &media::jpeg(40, 30));
+    f.write("b.jpg", &media::jpeg(41, 30));
+    let options = ImportOptions { folder: Some("Studio/Scans".into()), ..ImportOptions::default() };
+    import_folder(&f.catalog, &f.store, &f.photos(), &options, |_| {}).await.unwrap();
+    let mut folders: Vec<_> = f.assets().await.into_iter().map(|asset| asset.folder).collect();
+    folders.sort();
+    assert_eq!(folders, ["Studio/Scans", "Studio/Scans/2024"]);
+    let progress = &options.progress;
+    use std::sync::atomic::Ordering::Relaxed;
+    assert!(progress.is_all_found.load(Relaxed));
+    assert_eq!((progress.files_found.load(Relaxed), progress.files_done.load(Relaxed)), (2, 2));
+    assert_eq!(progress.bytes_found.load(Relaxed), progress.bytes_done.load(Relaxed));
+}
+
+#[tokio::test]
+async fn an_imported_picture_is_dated_by_its_camera() {
+    let f = Fixture::new().await;
+    f.write("a.jpg", &media::jpeg_with_exif());
+    f.import().await;
+    let asset = f.asset().await;
+    assert_eq!(asset.created_at.to_string(), "2024-05-17T16:30:05Z");
+    let metadata = f.catalog.metadata(&asset.id).await.unwrap();
+    assert_eq!(metadata.camera_model.as_deref(), Some("GR III"));
+    assert_eq!(metadata.taken_at, Some(asset.created_at));
+    let place = metadata.location.unwrap();
+    assert_eq!((place.latitude, place.longitude), (52.5, 13.25));
+}
+
+#[tokio::test]
+async fn a_video_is_dated_by_its_container() {
+    let f = Fixture::new().await;
+    let path = f.photos().join("clip.mp4");
+    let source = "testsrc2=size=320x180:rate=10:duration=1";
+    let taken = ["-metadata", "creation_time=2024-05-17T16:30:05Z", "-pix_fmt", "yuv420p"];
+    media::ffmpeg(&[["-f", "lavfi", "-i", source].as_slice(), &taken].concat(), &path);
+    f.import().await;
+    f.do_jobs().await;
+    let asset = f.asset().await;
+    assert_eq!(asset.created_at.to_string(), "2024-05-17T16:30:05Z");
+    let metadata = f.catalog.metadata(&asset.id).await.unwrap();
+    assert_eq!((metadata.fps, metadata.taken_at), (Some(10.0), Some(asset.created_at)));
+}

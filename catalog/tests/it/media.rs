@@ -59,7 +59,45 @@ pub fn video(output: &Path) {
     ffmpeg(&["-f", "lavfi", "-i", source, "-pix_fmt", "yuv420p"], output);
 }
 
+/// 640 × 360 of a moving test picture with a tone, in a codec of the last century.
+pub fn old_video(output: &Path, secs: u32) {
+    let picture = format!("testsrc2=size=640x360:rate=25:duration={secs}");
+    let sound = format!("sine=frequency=440:duration={secs}");
+    let inputs = ["-f", "lavfi", "-i", &picture, "-f", "lavfi", "-i", &sound];
+    let codecs = ["-c:v", "mpeg4", "-q:v", "6", "-g", "50", "-c:a", "libmp3lame"];
+    ffmpeg(&[inputs.as_slice(), &codecs].concat(), output);
+}
+
 /// One second of a tone.
 pub fn tone(output: &Path) {
     ffmpeg(&["-f", "lavfi", "-i", "sine=duration=1"], output);
+}
+
+/// A picture of a camera that knows when and where it was.
+pub fn jpeg_with_exif() -> Vec<u8> {
+    use exif::{Field, In, Rational, Tag, Value, experimental::Writer};
+    let ascii = |text: &str| Value::Ascii(vec![text.as_bytes().to_vec()]);
+    let degrees = |whole: u32, minutes: u32| {
+        Value::Rational([whole, minutes, 0].map(|num| Rational { num, denom: 1 }).to_vec())
+    };
+    let fields = [
+        (Tag::Model, ascii("GR III")),
+        (Tag::DateTimeOriginal, ascii("2024:05:17 18:30:05")),
+        (Tag::OffsetTimeOriginal, ascii("+02:00")),
+        (Tag::GPSLatitude, degrees(52, 30)),
+        (Tag::GPSLatitudeRef, ascii("N")),
+        (Tag::GPSLongitude, degrees(13, 15)),
+        (Tag::GPSLongitudeRef, ascii("E")),
+    ]
+    .map(|(tag, value)| Field { tag, ifd_num: In::PRIMARY, value });
+    let mut writer = Writer::new();
+    for field in &fields {
+        writer.push_field(field);
+    }
+    let mut tiff = Cursor::new(Vec::new());
+    writer.write(&mut tiff, false).unwrap();
+    let tiff = tiff.into_inner();
+    let len = u16::try_from(tiff.len() + 8).unwrap().to_be_bytes();
+    let jpeg = jpeg(40, 30);
+    [&jpeg[..2], b"\xff\xe1", &len, b"Exif\0\0", &tiff, &jpeg[2..]].concat()
 }

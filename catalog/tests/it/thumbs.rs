@@ -1,6 +1,6 @@
 use std::{path::PathBuf, time::Duration};
 
-use catalog::{BlobKey, thumb_bytes};
+use catalog::BlobKey;
 use domain::{Asset, AssetKind, Thumb};
 use image::ImageFormat;
 use tokio_util::sync::CancellationToken;
@@ -15,7 +15,7 @@ async fn thumbs(f: &Fixture, asset: &Asset) -> [(u32, u32); 2] {
     let mut sizes = Vec::new();
     for url in [url_320, url_640] {
         let file = url.strip_prefix("/assets/thumbs/").unwrap();
-        let bytes = thumb_bytes(&f.catalog, &f.store, file).await.unwrap().unwrap();
+        let bytes = f.rendition(file).await.unwrap();
         let picture = image::load_from_memory_with_format(&bytes, ImageFormat::WebP).unwrap();
         sizes.push((picture.width(), picture.height()));
     }
@@ -212,7 +212,7 @@ async fn thumbnail_names_other_than_real_ones_are_none() {
     let f = Fixture::new().await;
     let unknown = format!("{}.webp", "0".repeat(64));
     for file in [unknown.as_str(), "..", "../../catalog.sqlite", "", "x.webp"] {
-        assert_eq!(thumb_bytes(&f.catalog, &f.store, file).await.unwrap(), None, "{file:?}");
+        assert_eq!(f.rendition(file).await, None, "{file:?}");
     }
 }
 
@@ -278,9 +278,15 @@ async fn stopped_worker_releases_its_job_and_leaves_no_process() {
     token.cancel();
     running.await.unwrap();
 
-    let stat = std::fs::read_to_string(PathBuf::from(format!("/proc/{pid}/stat")));
-    let is_gone = |stat: String| stat.contains(") Z ");
-    assert!(stat.map_or(true, is_gone), "process {pid} lives on");
+    // It was killed; the kernel takes a moment to end it.
+    let ended = async {
+        let stat = PathBuf::from(format!("/proc/{pid}/stat"));
+        while std::fs::read_to_string(&stat).is_ok_and(|stat| !stat.contains(") Z ")) {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    let ended = tokio::time::timeout(Duration::from_secs(10), ended).await;
+    assert!(ended.is_ok(), "process {pid} lives on");
     assert_eq!(f.do_jobs().await, 1, "another worker can do it");
     assert!(matches!(f.asset().await.thumb, Thumb::Ready { .. }));
 }

@@ -19,6 +19,7 @@ const BUCKET: &str = "media";
 
 /// A running server; stopped when dropped.
 pub struct Weed {
+    command: Command,
     server: Child,
     endpoint: String,
     _dir: TempDir,
@@ -38,14 +39,31 @@ impl Weed {
     }
 
     pub fn config(&self) -> S3Config {
+        Self::config_at(&self.endpoint)
+    }
+
+    /// Any such server's, by way of that endpoint.
+    pub fn config_at(endpoint: &str) -> S3Config {
         S3Config {
-            endpoint: self.endpoint.clone(),
-            public_endpoint: Some(self.endpoint.replace("127.0.0.1", "localhost")),
+            endpoint: endpoint.to_owned(),
+            public_endpoint: Some(endpoint.replace("127.0.0.1", "localhost")),
             region: "us-east-1".into(),
             bucket: BUCKET.into(),
             access_key: "test-access".into(),
             secret_key: "test-secret".into(),
         }
+    }
+
+    /// Kills it; what it has written stays.
+    pub fn kill(&mut self) {
+        self.server.kill().unwrap();
+        self.server.wait().unwrap();
+    }
+
+    /// Starts it again where it was.
+    pub async fn start_again(&mut self) {
+        self.server = self.command.spawn().unwrap();
+        assert!(self.answers().await, "it starts again");
     }
 
     fn spawn(exe: &PathBuf) -> Self {
@@ -56,7 +74,8 @@ impl Weed {
         std::fs::write(&config, identities).unwrap();
         let [master, volume, filer, s3] = free_ports();
         let arg = |name: &str, value: &dyn std::fmt::Display| format!("-{name}={value}");
-        let server = Command::new(exe)
+        let mut command = Command::new(exe);
+        command
             .args(["server", "-s3", "-ip=127.0.0.1", "-master.telemetry=false"])
             .args(["-volume.max=0", "-master.volumeSizeLimitMB=64"])
             .args(["-s3.port.iceberg=0", "-s3.port.lance=0"])
@@ -67,10 +86,11 @@ impl Weed {
             .arg(arg("filer.port", &filer))
             .arg(arg("s3.port", &s3))
             .stdout(Stdio::null())
-            .stderr(Stdio::null())
+            .stderr(Stdio::null());
+        let server = command
             .spawn()
             .unwrap_or_else(|error| panic!("cannot start {}: {error}", exe.display()));
-        Self { server, endpoint: format!("http://127.0.0.1:{s3}"), _dir: dir }
+        Self { command, server, endpoint: format!("http://127.0.0.1:{s3}"), _dir: dir }
     }
 
     /// Waits until the bucket is there and can be written; `false` if the server ends before.

@@ -5,7 +5,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use super::{CameraId, VideoParameters};
+use super::{CameraId, MediaSettings, VideoParameters};
 
 /// What a camera is to be: what an administrator sends.
 ///
@@ -34,6 +34,9 @@ pub struct CameraDefinition {
     /// How an `rtsp://` camera sends.
     #[serde(default)]
     pub rtsp_transport: RtspTransport,
+    /// What its media is to be like.
+    #[serde(default)]
+    pub media: MediaSettings,
 }
 
 fn yes() -> bool {
@@ -51,6 +54,7 @@ impl CameraDefinition {
             on_demand: false,
             audio: true,
             rtsp_transport: RtspTransport::default(),
+            media: MediaSettings::default(),
         }
     }
 }
@@ -63,6 +67,7 @@ impl fmt::Debug for CameraDefinition {
             .field("on_demand", &self.on_demand)
             .field("audio", &self.audio)
             .field("rtsp_transport", &self.rtsp_transport)
+            .field("media", &self.media)
             .finish_non_exhaustive()
     }
 }
@@ -109,6 +114,8 @@ pub struct CameraDetails {
     pub audio: bool,
     /// How an `rtsp://` camera sends.
     pub rtsp_transport: RtspTransport,
+    /// What its media is to be like.
+    pub media: MediaSettings,
     /// Where it can be changed.
     pub managed: ManagedBy,
 }

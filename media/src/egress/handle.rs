@@ -5,7 +5,7 @@
 
 use std::{
     fmt,
-    net::{IpAddr, SocketAddr},
+    net::IpAddr,
     sync::Arc,
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
@@ -16,6 +16,7 @@ use tokio::{
     time::timeout,
 };
 
+use super::places::{Place, Places};
 pub use crate::sansio::layer_choice::LayerChoice;
 use crate::{
     hub::{Demand, Feed, Hub},
@@ -25,9 +26,10 @@ use crate::{
         sdp::{
             Description, OfferError,
             fragment::{self, Fragment},
-            write::{self, Local, Offered, Settled, Ssrcs},
+            write::{self, CounterOffer, Local, Offered, Settled, Ssrcs, Tagged},
         },
         transport::{IceCredentials, TransportParameters},
+        transport_address::TransportAddress,
         wall_clock::WallClock,
         whep_session::{SessionParameters, WhepSession},
         whip_sdp::{WhipOffer, WhipOfferError},
@@ -69,9 +71,20 @@ impl fmt::Debug for SessionSecret {
     }
 }
 
+/// What a session does at its camera.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum SessionKind {
+    /// WHEP: it watches.
+    Viewer,
+    /// WHIP: it publishes.
+    Publisher,
+}
+
 /// A session as its URL names it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Resource {
+    /// The URL is one of WHEP or of WHIP: who may change a viewer's session may not change a publisher's.
+    pub kind: SessionKind,
     /// The camera in the URL.
     pub camera: CameraId,
     /// The rest of it.
@@ -252,31 +265,32 @@ pub(super) enum Command {
     Create {
         admission: Admission,
         session: Box<WhepSession>,
-        etag: String,
-        remote_ufrag: String,
-        done: oneshot::Sender<Result<(), Limit>>,
+        ice: IceSession,
+        done: oneshot::Sender<()>,
     },
     Publish {
         admission: Admission,
         session: Box<WhipSession>,
-        etag: String,
-        remote_ufrag: String,
+        ice: IceSession,
         done: oneshot::Sender<Result<(), CreateError>>,
     },
     /// Keeps an offer of ours until it is answered.
     Await {
         admission: Admission,
-        awaiting: Box<Awaiting>,
-        done: oneshot::Sender<Result<(), Limit>>,
+        awaiting: Arc<Awaiting>,
+        done: oneshot::Sender<()>,
     },
     /// What we offered and is not answered yet.
     Offered {
         resource: Resource,
-        done: oneshot::Sender<Option<Settled>>,
+        done: oneshot::Sender<Option<Arc<Awaiting>>>,
     },
-    TakeAwaiting {
+    /// The session in the place of the offer that it comes of; `false` when that is gone.
+    Answered {
         resource: Resource,
-        done: oneshot::Sender<Option<(Admission, Box<Awaiting>)>>,
+        session: Box<WhepSession>,
+        ice: IceSession,
+        done: oneshot::Sender<bool>,
     },
     /// The ICE session of a session, or of one that waits for its answer.
     Ice {
@@ -311,19 +325,26 @@ pub(super) enum Command {
 
 /// Who a session is for, and what counts it.
 pub(super) struct Admission {
-    pub(super) camera: CameraId,
+    pub(super) resource: Resource,
     pub(super) feed: Arc<Feed>,
     pub(super) demand: Demand,
-    pub(super) secret: SessionSecret,
-    pub(super) remote: IpAddr,
+    pub(super) place: Place,
 }
 
 /// An offer of ours that waits for its answer.
 pub(super) struct Awaiting {
-    pub(super) settled: Settled,
+    offer: CounterOffer,
     local: LocalIce,
     ssrcs: Ssrcs,
     pub(super) etag: String,
+}
+
+#[cfg(test)]
+impl Awaiting {
+    pub(super) fn of(offer: CounterOffer) -> Self {
+        let ssrcs = Ssrcs { video: 7, rtx: 8, audio: 9 };
+        Self { offer, local: LocalIce::random(), ssrcs, etag: random_text(8) }
+    }
 }
 
 #[derive(Clone)]
@@ -339,11 +360,13 @@ impl LocalIce {
 }
 
 /// The current ICE session of a session.
+#[derive(Debug, Clone, Default)]
 pub(super) struct IceSession {
     pub(super) etag: String,
     /// Of the peer; `None` while it has not answered.
     pub(super) remote_ufrag: Option<String>,
-    pub(super) mid: String,
+    /// Section of the answer that it is told in.
+    pub(super) tagged: Tagged,
 }
 
 /// Makes, changes and ends sessions; cheap to clone.
@@ -351,7 +374,8 @@ pub(super) struct IceSession {
 pub struct RtcHandle {
     hub: Arc<Hub>,
     identity: Identity,
-    candidates: Arc<[SocketAddr]>,
+    candidates: Arc<[TransportAddress]>,
+    places: Places,
     commands: mpsc::Sender<Command>,
 }
 
@@ -359,10 +383,11 @@ impl RtcHandle {
     pub(super) fn new(
         hub: Arc<Hub>,
         identity: Identity,
-        candidates: Arc<[SocketAddr]>,
+        candidates: Arc<[TransportAddress]>,
+        limits: Limits,
         commands: mpsc::Sender<Command>,
     ) -> Self {
-        Self { hub, identity, candidates, commands }
+        Self { hub, identity, candidates, places: Places::new(limits), commands }
     }
 
     /// Asks the loop; `None` when it is gone.
@@ -396,6 +421,8 @@ impl RtcHandle {
     ) -> Result<Created, CreateError> {
         let feed = self.hub.feed(camera).ok_or(CreateError::UnknownCamera)?;
         let offer = Description::parse(offer)?;
+        // Before anything is waited for or built, and before the camera is asked for.
+        let place = self.places.take(camera, remote).map_err(CreateError::Full)?;
         let demand = feed.demand();
         if feed.is_on_demand() {
             wait_live(&feed).await;
@@ -410,64 +437,62 @@ impl RtcHandle {
 
         let (ice, ssrcs) = (LocalIce::random(), random_ssrcs());
         let secret = SessionSecret::random();
-        let admission = Admission {
-            camera: camera.clone(),
-            feed: feed.clone(),
-            demand,
-            secret: secret.clone(),
-            remote,
-        };
+        let resource =
+            Resource { kind: SessionKind::Viewer, camera: camera.clone(), secret: secret.clone() };
+        let admission = Admission { resource, feed: feed.clone(), demand, place };
         let etag = random_text(8);
         match offer.answer(&self.local(&ice, ssrcs), offered) {
-            Ok(settled) => {
-                let sdp = settled.sdp.clone();
-                self.admit(admission, &offer, settled, ice, ssrcs, etag.clone()).await?;
+            Ok(mut settled) => {
+                let sdp = std::mem::take(&mut settled.sdp);
+                let (session, ice) = self.session(&offer, settled, &ice, ssrcs, etag.clone());
+                let asked =
+                    self.ask(|done| Command::Create { admission, session, ice, done }).await;
+                asked.ok_or(CreateError::Stopping)?;
                 Ok(Created { sdp, counter_offer: None, secret, etag })
             }
             Err(OfferError::NoCodec(_)) => {
-                let settled = write::offer(&self.local(&ice, ssrcs), offered);
-                let sdp = settled.sdp.clone();
-                let awaiting =
-                    Box::new(Awaiting { settled, local: ice, ssrcs, etag: etag.clone() });
+                let offer = write::offer(&self.local(&ice, ssrcs), offered);
+                let sdp = offer.sdp.clone();
+                let awaiting = Awaiting { offer, local: ice, ssrcs, etag: etag.clone() };
+                let awaiting = Arc::new(awaiting);
                 let asked = self.ask(|done| Command::Await { admission, awaiting, done }).await;
-                asked.ok_or(CreateError::Stopping)?.map_err(CreateError::Full)?;
+                asked.ok_or(CreateError::Stopping)?;
                 Ok(Created { sdp, counter_offer: Some(COUNTER_OFFER_VALID), secret, etag })
             }
             Err(error) => Err(error.into()),
         }
     }
 
-    async fn admit(
+    /// A viewer's session that waits for its peer, and its first ICE session.
+    fn session(
         &self,
-        admission: Admission,
         remote: &Description,
         settled: Settled,
-        ice: LocalIce,
+        local: &LocalIce,
         ssrcs: Ssrcs,
         etag: String,
-    ) -> Result<(), CreateError> {
+    ) -> (Box<WhepSession>, IceSession) {
         let now = Instant::now();
         let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let parameters = SessionParameters {
             transport: TransportParameters {
                 ice: IceCredentials {
-                    local_ufrag: ice.ufrag,
-                    local_pwd: ice.pwd,
+                    local_ufrag: local.ufrag.clone(),
+                    local_pwd: local.pwd.clone(),
                     remote_ufrag: remote.ice_ufrag.clone(),
                 },
                 remote_fingerprint: remote.fingerprint,
             },
+            role: remote.role,
             video: settled.video,
             audio: settled.audio,
             ssrcs,
             clock: WallClock::new(now, since_1970),
             seed: rand::random(),
         };
-        let session = Box::new(WhepSession::new(parameters, &self.identity, now));
-        let remote_ufrag = remote.ice_ufrag.clone();
-        let asked =
-            self.ask(|done| Command::Create { admission, session, etag, remote_ufrag, done }).await;
-        asked.ok_or(CreateError::Stopping)?.map_err(CreateError::Full)
+        let remote_ufrag = Some(remote.ice_ufrag.clone());
+        let ice = IceSession { etag, remote_ufrag, tagged: settled.tagged };
+        (Box::new(WhepSession::new(parameters, &self.identity, now)), ice)
     }
 
     /// Takes a publisher's WHIP offer for a camera whose source is `whip:`.
@@ -481,24 +506,32 @@ impl RtcHandle {
         remote: IpAddr,
     ) -> Result<Created, CreateError> {
         let feed = self.hub.feed(camera).ok_or(CreateError::UnknownCamera)?;
-        let offer = WhipOffer::parse(offer)?;
+        let mut offer = WhipOffer::parse(offer)?;
+        let media = feed.media();
+        if !media.simulcast {
+            offer.take_one_layer();
+        }
         if feed.ingress().is_none() {
             return Err(CreateError::NotPublishable);
         }
+        let place = self.places.take(camera, remote).map_err(CreateError::Full)?;
         let (ice, ssrcs) = (LocalIce::random(), random_ssrcs());
         let sdp = offer.answer(&self.local(&ice, ssrcs));
         let credentials = (ice.ufrag.as_str(), ice.pwd.as_str());
-        let limits = ReceiveLimits::default();
+        let limits = ReceiveLimits::from(media);
         let parameters = WhipParameters::new(&offer, credentials, ssrcs.video, limits);
         let session = Box::new(WhipSession::new(parameters, &self.identity, Instant::now()));
         let secret = SessionSecret::random();
         let (demand, camera) = (feed.demand(), camera.clone());
-        let admission = Admission { camera, feed, demand, secret: secret.clone(), remote };
+        let resource = Resource { kind: SessionKind::Publisher, camera, secret: secret.clone() };
+        let admission = Admission { resource, feed, demand, place };
         let etag = random_text(8);
-        let (new_etag, remote_ufrag) = (etag.clone(), offer.ice_ufrag);
-        let asked = self
-            .ask(|done| Command::Publish { admission, session, etag: new_etag, remote_ufrag, done })
-            .await;
+        let ice = IceSession {
+            etag: etag.clone(),
+            tagged: offer.tagged(),
+            remote_ufrag: Some(offer.ice_ufrag),
+        };
+        let asked = self.ask(|done| Command::Publish { admission, session, ice, done }).await;
         asked.ok_or(CreateError::Stopping)??;
         Ok(Created { sdp, counter_offer: None, secret, etag })
     }
@@ -525,15 +558,19 @@ impl RtcHandle {
         let malformed = |error: OfferError| PatchError::Malformed(error.to_string());
         let answer = Description::parse(body).map_err(malformed)?;
         let asked = self.ask(|done| Command::Offered { resource: resource.clone(), done }).await;
-        let offered = asked.flatten().ok_or(PatchError::NoAnswerExpected)?;
+        let awaiting = asked.flatten().ok_or(PatchError::NoAnswerExpected)?;
         // An answer that cannot be used leaves the offer standing for a better one.
-        let settled = offered.answered(&answer).map_err(malformed)?;
-        let asked =
-            self.ask(|done| Command::TakeAwaiting { resource: resource.clone(), done }).await;
-        let (admission, awaiting) = asked.flatten().ok_or(PatchError::NoAnswerExpected)?;
-        let Awaiting { local, ssrcs, etag, .. } = *awaiting;
-        let admitted = self.admit(admission, &answer, settled, local, ssrcs, etag).await;
-        admitted.map(|()| Patched::Done).map_err(|_| PatchError::NoSession)
+        let settled = awaiting.offer.answered(&answer).map_err(malformed)?;
+        let Awaiting { local, ssrcs, etag, .. } = &*awaiting;
+        let (session, ice) = self.session(&answer, settled, local, *ssrcs, etag.clone());
+        let resource = resource.clone();
+        let asked = self.ask(|done| Command::Answered { resource, session, ice, done }).await;
+        match asked {
+            Some(true) => Ok(Patched::Done),
+            // Another answer was quicker.
+            Some(false) => Err(PatchError::NoAnswerExpected),
+            None => Err(PatchError::NoSession),
+        }
     }
 
     async fn take_fragment(
@@ -571,7 +608,7 @@ impl RtcHandle {
         }
         let local = self.local(&ice, Ssrcs { video: 0, rtx: 0, audio: 0 });
         let candidates = write::candidate_lines(&local);
-        let fragment = fragment::restart_answer(&ice.ufrag, &ice.pwd, &current.mid, &candidates);
+        let fragment = fragment::restart_answer(&ice.ufrag, &ice.pwd, &current.tagged, &candidates);
         Ok(Patched::Restarted { fragment, etag })
     }
 

@@ -2,19 +2,25 @@
 //!
 //! What browsers can play is copied; the rest is encoded here, for as long as the source runs.
 
-use std::{convert::Infallible, process::Stdio, time::Duration};
+use std::{
+    convert::Infallible,
+    process::Stdio,
+    time::{Duration, Instant},
+};
 
+use domain::MediaSettings;
 use tokio::{
     io::AsyncReadExt as _,
-    time::{Instant, timeout, timeout_at},
+    time::{timeout, timeout_at},
 };
 use tracing::warn;
 
 use super::{
-    Publishers, SILENCE_TIMEOUT, SourceError,
+    Publishers, SourceError,
     child::{Ffmpeg, guarded},
     loopback::{Loopback, Recording},
     publisher::TrackPublisher,
+    watchdog::{Watchdog, no_picture},
 };
 use crate::{
     camera::FfmpegInput,
@@ -41,9 +47,12 @@ pub(super) async fn run(
 ) -> Result<Infallible, SourceError> {
     let found = if input.is_known() { Found::default() } else { probe(input).await? };
     let video = Loopback::bind().await?;
-    let mut arguments = input_arguments(input);
+    let mut arguments = input_arguments(input, &found);
     arguments.extend(words("-map 0:v:0"));
-    arguments.extend(words(if found.is_video_for_browsers { "-c:v copy" } else { ENCODE_VIDEO }));
+    arguments.extend(match found.is_video_for_browsers {
+        true => words("-c:v copy").collect(),
+        false => encode_video(&publishers.video.camera().config.media),
+    });
     arguments.extend(output_arguments(&video.url()?));
     let audio = match (&publishers.audio, found.audio) {
         (Some(_), Some(is_for_browsers)) => {
@@ -86,27 +95,31 @@ pub(super) async fn receive_video(
     loopback: Loopback,
     publisher: &mut TrackPublisher<'_>,
 ) -> Result<Infallible, SourceError> {
-    let mut deadline = Instant::now() + START_TIMEOUT;
-    let recording = timeout_at(deadline, loopback.record()).await;
+    let mut watchdog = Watchdog::new(Instant::now(), START_TIMEOUT);
+    let recording = timeout_at(watchdog.deadline().into(), loopback.record()).await;
     let mut recording = recording.map_err(|_| SourceError::Timeout)??;
     let Announced::Video(parameter_sets) = recording.announced.clone() else {
         return Err(SourceError::Protocol);
     };
     let mut assembler = Assembler::new(parameter_sets);
     loop {
-        let packet = timeout_at(deadline, recording.next_packet()).await;
-        let packet = packet.map_err(|_| SourceError::Silent)??;
+        let packet = timeout_at(watchdog.deadline().into(), recording.next_packet()).await;
         let now = Instant::now();
-        deadline = now + SILENCE_TIMEOUT;
-        let packet = RtpPacket {
-            timestamp_90k: packet.timestamp,
-            marker: packet.marker,
-            payload: packet.payload,
-            lost_before: 0,
-        };
-        for unit in assembler.push(packet).into_iter().flatten() {
-            publisher.publish_picture(unit, assembler.parameter_sets(), now.into())?;
+        if let Ok(packet) = packet {
+            let packet = packet?;
+            watchdog.on_packet(now);
+            let packet = RtpPacket {
+                timestamp_90k: packet.timestamp,
+                marker: packet.marker,
+                payload: packet.payload,
+                lost_before: 0,
+            };
+            for unit in assembler.push(packet).into_iter().flatten() {
+                publisher.publish_picture(unit, assembler.parameter_sets(), now)?;
+                watchdog.on_picture(now);
+            }
         }
+        watchdog.check(now, || no_picture(assembler.parameter_sets()))?;
     }
 }
 
@@ -121,14 +134,22 @@ pub(super) async fn receive_audio(
     publisher.set_audio(codec);
     loop {
         let packet = recording.next_packet().await?;
-        publisher.publish_sound(packet.timestamp, packet.payload, Instant::now().into());
+        publisher.publish_sound(packet.timestamp, packet.payload, Instant::now());
     }
 }
 
-/// H.264 for every browser: 3000 kbit/s, at most 5000, a key frame every 1.5 s.
-pub(super) const ENCODE_VIDEO: &str = "-c:v libx264 -preset veryfast -tune zerolatency \
-    -profile:v baseline -pix_fmt yuv420p -b:v 3000k -maxrate 5000k -bufsize 2500k -g 600 \
-    -sc_threshold 0 -force_key_frames expr:gte(t,n_forced*1.5)";
+/// H.264 for every browser, as the camera's settings say.
+pub(super) fn encode_video(media: &MediaSettings) -> Vec<String> {
+    let MediaSettings { target_kbps, max_kbps, key_frame_interval_ms, .. } = media;
+    let text = format!(
+        "-c:v libx264 -preset veryfast -tune zerolatency -profile:v baseline -pix_fmt yuv420p \
+         -b:v {target_kbps}k -maxrate {max_kbps}k -bufsize {}k -g 9999 -sc_threshold 0 \
+         -force_key_frames expr:gte(t,n_forced*{})",
+        max_kbps / 2,
+        f64::from(*key_frame_interval_ms) / 1000.0,
+    );
+    words(&text).collect()
+}
 /// Opus in packets of 20 ms.
 pub(super) const ENCODE_AUDIO: &str =
     "-c:a libopus -ar 48000 -ac 2 -b:a 64k -application lowdelay -frame_duration 20";
@@ -145,12 +166,14 @@ pub(super) fn output_arguments(url: &str) -> Vec<String> {
     arguments
 }
 
-fn input_arguments(input: &FfmpegInput) -> Vec<String> {
+fn input_arguments(input: &FfmpegInput, found: &Found) -> Vec<String> {
     let (options, name) = match input {
         FfmpegInput::Lavfi(graph) => ("-re -f lavfi", graph),
         FfmpegInput::Device(path) => ("-f v4l2", path),
-        // A file would be read at once.
-        FfmpegInput::Other(name) if is_file(name) => ("-re -stream_loop -1", name),
+        // What has an end would be read at once, wherever it is.
+        FfmpegInput::Other(name) if found.is_finite || is_file(name) => {
+            ("-re -stream_loop -1", name)
+        }
         FfmpegInput::Other(name) => ("-fflags nobuffer", name),
     };
     words(options).chain(["-i".to_owned(), name.clone()]).collect()
@@ -167,11 +190,13 @@ struct Found {
     is_video_for_browsers: bool,
     /// Whether there is sound, and whether a browser can play it as it is.
     audio: Option<bool>,
+    /// It has an end, as a file has: also one of a web server.
+    is_finite: bool,
 }
 
 async fn probe(input: &FfmpegInput) -> Result<Found, SourceError> {
     const SHOW: &str = "-v error -of compact=p=0 -show_entries \
-        stream=codec_type,codec_name,has_b_frames,pix_fmt,sample_rate,channels";
+        stream=codec_type,codec_name,has_b_frames,pix_fmt,sample_rate,channels:format=duration";
     let mut command = guarded("ffprobe");
     command.args(words(SHOW)).args(["-i", input.expose()]).kill_on_drop(true);
     let mut child = command
@@ -192,7 +217,7 @@ async fn probe(input: &FfmpegInput) -> Result<Found, SourceError> {
     Ok(read_probe(&text))
 }
 
-/// Reads lines such as `codec_name=h264|codec_type=video|has_b_frames=0`.
+/// Reads lines such as `codec_name=h264|codec_type=video|has_b_frames=0`, and `duration=2.0` or `=N/A`.
 fn read_probe(text: &str) -> Found {
     let value = |line: &str, name: &str| {
         let pairs = line.split('|').filter_map(|pair| pair.split_once('='));
@@ -213,7 +238,9 @@ fn read_probe(text: &str) -> Found {
         "pcm_mulaw" | "pcm_alaw" => value("sample_rate") == "8000" && value("channels") == "1",
         _ => false,
     });
-    Found { is_video_for_browsers, audio }
+    let durations = text.lines().filter_map(|line| line.trim().strip_prefix("duration="));
+    let is_finite = durations.flat_map(str::parse::<f64>).any(|secs| secs > 0.0);
+    Found { is_video_for_browsers, audio, is_finite }
 }
 
 #[cfg(test)]
@@ -225,7 +252,8 @@ mod tests {
     #[test]
     fn what_browsers_play_is_copied_and_the_rest_encoded() {
         let check = |text: &str, is_video_for_browsers, audio| {
-            assert_eq!(read_probe(text), Found { is_video_for_browsers, audio }, "{text}");
+            let expected = Found { is_video_for_browsers, audio, is_finite: false };
+            assert_eq!(read_probe(text), expected, "{text}");
         };
         check("codec_name=h264|codec_type=video|pix_fmt=yuv420p|has_b_frames=0\n", true, None);
         check("codec_name=h264|codec_type=video|pix_fmt=yuv420p|has_b_frames=2\n", false, None);
@@ -244,10 +272,59 @@ mod tests {
         check("", false, None);
     }
 
+    #[test]
+    fn what_has_a_duration_has_an_end() {
+        for (text, is_finite) in [
+            ("codec_name=h264|codec_type=video\nduration=2.000000\n", true),
+            ("codec_name=h264|codec_type=video\nduration=N/A\n", false),
+            ("codec_name=h264|codec_type=video\n", false),
+            ("duration=0.000000\n", false),
+        ] {
+            assert_eq!(read_probe(text).is_finite, is_finite, "{text}");
+        }
+    }
+
+    #[test]
+    fn each_kind_of_input_is_read_in_its_own_way() {
+        let file = std::env::current_exe().unwrap();
+        let file = file.to_str().unwrap();
+        let input = |source: &str| match format!("ffmpeg:{source}").parse() {
+            Ok(crate::camera::SourceUrl::Ffmpeg(input)) => input,
+            other => panic!("{other:?}"),
+        };
+        let read = |source: &str, found: &Found| input_arguments(&input(source), found).join(" ");
+        let check = |source: &str, expected: &str| {
+            assert_eq!(read(source, &Found::default()), expected);
+        };
+        check("/dev/video0", "-f v4l2 -i /dev/video0");
+        check("lavfi:testsrc2=s=320x180", "-re -f lavfi -i testsrc2=s=320x180");
+        check("srt://10.0.0.8:9000", "-fflags nobuffer -i srt://10.0.0.8:9000");
+        check(file, &format!("-re -stream_loop -1 -i {file}"));
+        check(&format!("file:{file}"), &format!("-re -stream_loop -1 -i file:{file}"));
+        let clip = read("http://nas/clip.mp4", &Found { is_finite: true, ..Found::default() });
+        assert_eq!(clip, "-re -stream_loop -1 -i http://nas/clip.mp4");
+        let is_known = |source: &str| input(source).is_known();
+        assert!(
+            is_known("/dev/video0") && !is_known("srt://10.0.0.8:9000"),
+            "a device is not probed"
+        );
+    }
+
+    #[test]
+    fn what_is_encoded_keeps_to_the_cameras_settings() {
+        let text = encode_video(&MediaSettings::default()).join(" ");
+        let expected = "-b:v 3000k -maxrate 5000k -bufsize 2500k";
+        assert!(text.contains(expected) && text.ends_with("n_forced*1.5)"), "{text}");
+        let media = MediaSettings { target_kbps: 800, max_kbps: 1000, ..MediaSettings::default() };
+        let text = encode_video(&media).join(" ");
+        assert!(text.contains("-b:v 800k -maxrate 1000k -bufsize 500k"), "{text}");
+    }
+
     proptest! {
         #[test]
         fn any_text_of_ffprobe_is_read(text in "(codec_type=video\\|)?\\PC{0,60}") {
             let _ = read_probe(&text);
+            let _ = read_probe(&format!("duration={text}"));
         }
     }
 }

@@ -3,10 +3,11 @@
 use std::{sync::atomic::Ordering, time::Instant};
 
 use bytes::Bytes;
-use tracing::info;
+use tracing::{info, warn};
 
 use super::{Camera, SourceError, transcode::low_beside};
 use crate::{
+    camera::SourceUrl,
     hub::TrackIndex,
     sansio::{
         access_unit::AccessUnit,
@@ -31,6 +32,10 @@ pub struct TrackPublisher<'a> {
     format: Option<Format>,
     window: Window,
     has_published: bool,
+    /// Time of the last key frame.
+    last_key: Option<u64>,
+    /// Its bitrate was complained of.
+    is_warned: bool,
 }
 
 /// Counts of the current second.
@@ -59,6 +64,8 @@ impl<'a> TrackPublisher<'a> {
             format: None,
             window: Window::begin(Instant::now()),
             has_published: false,
+            last_key: None,
+            is_warned: false,
         }
     }
 
@@ -145,6 +152,9 @@ impl<'a> TrackPublisher<'a> {
             self.window = Window::begin(now);
             self.has_published = true;
         }
+        if unit.is_key {
+            self.measure_key_interval(unit.time);
+        }
         self.window.units += 1;
         self.window.len_bytes += unit.len_bytes();
         self.camera.feed.track(self.index).publish(unit);
@@ -152,7 +162,9 @@ impl<'a> TrackPublisher<'a> {
         let window_secs = now.saturating_duration_since(self.window.since).as_secs_f32();
         if window_secs >= 1.0 {
             let fps = self.window.units as f32 / window_secs;
-            self.tell_rates(fps, (self.window.len_bytes as f32 * 8.0 / window_secs) as u32);
+            let bitrate_bps = (self.window.len_bytes as f32 * 8.0 / window_secs) as u32;
+            self.tell_rates(fps, bitrate_bps);
+            self.warn_of_bitrate(bitrate_bps);
             self.window = Window::begin(now);
         }
     }
@@ -171,6 +183,36 @@ impl<'a> TrackPublisher<'a> {
         self.publish(Assembled { timestamp_90k, is_key: true, payloads: vec![rest] }, now);
     }
 
+    fn measure_key_interval(&mut self, time: u64) {
+        let last = self.last_key.replace(time);
+        if let TrackIndex::Layer(layer) = self.index
+            && let Some(measured) = self.camera.layer_key_interval_ms.get(layer)
+        {
+            let ticks = last.map_or(0, |last| time.saturating_sub(last));
+            // Who watches the state of cameras need not hear of each millisecond.
+            let clock_rate_hz = u64::from(self.clock_rate_hz);
+            let tenths = (ticks.saturating_mul(10) + clock_rate_hz / 2) / clock_rate_hz;
+            let ms = tenths.saturating_mul(100);
+            measured.store(ms.try_into().unwrap_or(u32::MAX), Ordering::Relaxed);
+        }
+    }
+
+    /// A camera that is passed through does as it likes; the log says so, once.
+    fn warn_of_bitrate(&mut self, bitrate_bps: u32) {
+        let Camera { config, .. } = self.camera;
+        let is_passed_through = matches!(config.source, SourceUrl::Rtsp(_) | SourceUrl::Whep(_));
+        let (kbps, max_kbps) = (bitrate_bps / 1000, config.media.max_kbps);
+        let is_video = matches!(self.index, TrackIndex::Layer(_));
+        if is_passed_through && is_video && kbps > max_kbps && !self.is_warned {
+            self.is_warned = true;
+            warn!(
+                camera.id = %config.id, layer = self.rid, bitrate_kbps = kbps, max_kbps,
+                "camera {}, layer {}: {kbps} kbit/s, of {max_kbps} at most; its own settings can lower it",
+                config.id, self.rid
+            );
+        }
+    }
+
     fn tell_rates(&self, fps: f32, bitrate_bps: u32) {
         self.camera.feed.track(self.index).set_bitrate_bps(bitrate_bps);
         if let TrackIndex::Layer(layer) = self.index
@@ -184,6 +226,7 @@ impl<'a> TrackPublisher<'a> {
     pub fn pause(&mut self) {
         self.timeline.reconnected();
         self.has_published = false;
+        self.last_key = None;
         self.tell_rates(0.0, 0);
         self.camera.feed.track(self.index).forget_units();
     }

@@ -12,9 +12,9 @@ use domain::RtspTransport;
 use futures::StreamExt as _;
 use retina::{
     client::{
-        Credentials, Described, InitialTimestampPolicy, PacketItem, PlayOptions, Playing, Session,
-        SessionGroup, SessionOptions, SetupOptions, Stream, TcpTransportOptions, Transport,
-        UdpTransportOptions,
+        Credentials, Described, InitialSequenceNumberPolicy, InitialTimestampPolicy, PacketItem,
+        PlayOptions, Playing, Session, SessionGroup, SessionOptions, SetupOptions, Stream,
+        TcpTransportOptions, Transport, UdpTransportOptions,
     },
     codec::ParametersRef,
 };
@@ -29,6 +29,7 @@ use super::{
     publisher::TrackPublisher,
     tls_relay,
     transcode::{self, AudioPacket, AudioSdp},
+    watchdog::{Watchdog, no_picture},
 };
 use crate::{
     camera::RtspUrl,
@@ -122,20 +123,26 @@ async fn forward(
     mut on_sound: impl FnMut(AudioPacket),
 ) -> Result<Infallible, SourceError> {
     // Sound alone does not keep a camera alive: people look at it.
-    let mut deadline = tokio::time::Instant::now() + SILENCE_TIMEOUT;
+    let mut watchdog = Watchdog::new(Instant::now(), SILENCE_TIMEOUT);
     loop {
-        let packet = timeout_at(deadline, playback.next_packet()).await;
-        match packet.map_err(|_| SourceError::Silent)?? {
-            Packet::Video(packet) => {
-                let now = Instant::now();
-                deadline = (now + SILENCE_TIMEOUT).into();
+        let packet = timeout_at(watchdog.deadline().into(), playback.next_packet()).await;
+        let now = Instant::now();
+        match packet.ok().transpose()? {
+            Some(Packet::Video(packet)) => {
+                watchdog.on_packet(now);
                 for unit in playback.assembler.push(packet).into_iter().flatten() {
-                    let parameter_sets = playback.assembler.parameter_sets();
-                    video.publish_picture(unit, parameter_sets, now)?;
+                    video.publish_picture(unit, playback.assembler.parameter_sets(), now)?;
+                    watchdog.on_picture(now);
                 }
             }
-            Packet::Audio(packet) => on_sound(packet),
+            Some(Packet::Audio(packet)) => {
+                on_sound(packet);
+                // It may be this task that was late, and pictures wait behind it.
+                continue;
+            }
+            None => {}
         }
+        watchdog.check(now, || no_picture(playback.assembler.parameter_sets()))?;
     }
 }
 
@@ -235,7 +242,10 @@ pub(crate) async fn play(
         request(session.setup(index, setup)).await?;
     }
     // Every track is placed in time by its arrival, so a camera that tells no start times is as good.
-    let options = PlayOptions::default().initial_timestamp(InitialTimestampPolicy::Permissive);
+    // GStreamer's server announces a sequence number that another client's packet has overtaken by then.
+    let options = PlayOptions::default()
+        .initial_timestamp(InitialTimestampPolicy::Permissive)
+        .initial_seq(InitialSequenceNumberPolicy::Ignore);
     let session = request(session.play(options)).await?;
     Ok(Playback { session, assembler: Assembler::new(parameter_sets), video_index })
 }

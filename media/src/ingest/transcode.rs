@@ -15,7 +15,7 @@ use tracing::{info, warn};
 use super::{
     Camera, MAIN, SourceError,
     child::Ffmpeg,
-    ffmpeg::{ENCODE_AUDIO, ENCODE_VIDEO, output_arguments, receive_audio, receive_video, words},
+    ffmpeg::{ENCODE_AUDIO, encode_video, output_arguments, receive_audio, receive_video, words},
     loopback::{Loopback, PAYLOAD_TYPE},
     publisher::TrackPublisher,
 };
@@ -157,7 +157,7 @@ async fn make_low(
     let (input, output) = (Loopback::bind().await?, Loopback::bind().await?);
     let mut arguments: Vec<_> = words(INPUT).collect();
     arguments.extend(["-i".to_owned(), input.url()?]);
-    arguments.extend(words(ENCODE_VIDEO));
+    arguments.extend(encode_video(&publisher.camera().config.media));
     // The level that was announced, whatever x264 would choose.
     arguments.extend(words("-an -level:v 3.1 -fps_mode passthrough -vf"));
     arguments.push(format!("scale={}:{}", size.0, size.1));

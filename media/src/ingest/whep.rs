@@ -23,7 +23,7 @@ use self::{
     peer::{Peer, PeerEvent},
     signalling::Signalling,
 };
-use super::{Publishers, SILENCE_TIMEOUT, SourceError};
+use super::{Publishers, SourceError, watchdog::Watchdog};
 use crate::{camera::WhepUrl, sansio::format::Codec};
 
 mod intake;
@@ -108,9 +108,9 @@ pub(super) async fn run(
     let mut video = None;
     let mut intake = Intake::default();
     // Sound alone does not keep a camera alive: people look at it.
-    let mut silent_at = Instant::now() + CONNECT_TIMEOUT;
+    let mut watchdog = Watchdog::new(Instant::now(), CONNECT_TIMEOUT);
     loop {
-        let wake_at = intake.next_timeout().map_or(silent_at, |timeout| timeout.min(silent_at));
+        let wake_at = intake.next_timeout().into_iter().fold(watchdog.deadline(), Instant::min);
         tokio::select! {
             event = events.recv() => match event {
                 Some(PeerEvent::Track(track)) => {
@@ -123,7 +123,7 @@ pub(super) async fn run(
                 let now = Instant::now();
                 if intake.push(packet, now) {
                     video = Some((track, ssrc));
-                    silent_at = now + SILENCE_TIMEOUT;
+                    watchdog.on_packet(now);
                 }
             }
             () = publishers.video.key_frame_requested() => intake.want_key(),
@@ -140,6 +140,7 @@ pub(super) async fn run(
                 publishers.video.set_format(format);
             }
             publishers.video.publish(unit, now);
+            watchdog.on_picture(now);
         }
         while let Some((codec, timestamp, payload)) = intake.next_sound(now) {
             if let Some(publisher) = &mut publishers.audio {
@@ -152,9 +153,8 @@ pub(super) async fn run(
         {
             peer::request_key_frame(&**track, *ssrc).await;
         }
-        if now >= silent_at {
-            return Err(ended(&intake, SourceError::Silent));
-        }
+        let lost = watchdog.check(now, || SourceError::NoKeyFrame);
+        lost.map_err(|reason| ended(&intake, reason))?;
     }
 }
 

@@ -141,6 +141,13 @@ impl ParameterSets {
         Some(missing)
     }
 
+    fn is_dispensable(&self, payload: &[u8]) -> bool {
+        match self {
+            Self::H264(_) => h264::is_dispensable(payload),
+            Self::H265(_) => h265::is_dispensable(payload),
+        }
+    }
+
     fn refit(&self, payloads: Vec<Bytes>) -> Option<Vec<Bytes>> {
         match self {
             Self::H264(_) => refit(payloads).ok(),
@@ -159,9 +166,12 @@ struct Seen {
 
 /// Most payload bytes of one access unit; more is a broken camera or an attack.
 const MAX_UNIT_BYTES: usize = 8 << 20;
+/// Most packets of one access unit: each is sent by itself, and takes memory, however small it is.
+pub(super) const MAX_UNIT_PACKETS: usize = 16_384;
 
 /// Puts packets together, adds missing parameter sets, and withholds what no decoder could use: frames
-/// after a loss until the next key frame, and everything before the first.
+/// after a loss until the next key frame, everything before the first, and packets with nothing but a
+/// delimiter or filler in them, which would cost a packet a frame for every viewer.
 #[derive(Debug)]
 pub struct Assembler {
     parameter_sets: ParameterSets,
@@ -227,10 +237,12 @@ impl Assembler {
         unit.is_damaged |= packet.lost_before > 0;
         self.parameter_sets.inspect(&packet.payload, &mut unit.contents, &mut unit.seen);
         unit.len_bytes += packet.payload.len();
-        if unit.len_bytes > MAX_UNIT_BYTES {
-            unit.is_damaged = true;
+        unit.is_damaged |=
+            unit.len_bytes > MAX_UNIT_BYTES || unit.payloads.len() >= MAX_UNIT_PACKETS;
+        if unit.is_damaged {
             unit.payloads.clear();
-        } else if !packet.payload.is_empty() {
+        } else if !packet.payload.is_empty() && !self.parameter_sets.is_dispensable(&packet.payload)
+        {
             unit.payloads.push(packet.payload);
         }
         let now = if packet.marker { self.finish() } else { None };
@@ -316,6 +328,32 @@ mod tests {
     }
 
     #[test]
+    fn delimiters_and_filler_are_left_out_wherever_they_come() {
+        let mut assembler = Assembler::new(sdp_sets());
+        let filler_begins = &[0x1c, 0x80 | h264::NAL_FILLER, 0xff];
+        let packets = vec![
+            packet(0, false, &[h264::NAL_AUD, 0xf0]),
+            packet(0, false, IDR),
+            packet(0, false, filler_begins),
+            packet(0, true, &[0x1c, 0x40 | h264::NAL_FILLER, 0x80]),
+            packet(3000, false, SLICE),
+            packet(3000, true, &[h264::NAL_FILLER, 0x80]),
+            packet(6000, true, SLICE),
+        ];
+        let units = run(&mut assembler, packets);
+        let payloads: Vec<_> = units.iter().map(|unit| unit.payloads.clone()).collect();
+        assert_eq!(payloads, [vec![SPS, PPS, IDR], vec![SLICE], vec![SLICE]]);
+
+        let (aud, filler) = (&[35 << 1, 1, 0x50][..], &[49 << 1, 1, 0x80 | 38, 0xff][..]);
+        let (idr, sets) = (&[19 << 1, 1, 5][..], [32, 33, 34].map(|kind: u8| [kind << 1, 1]));
+        let [vps, sps, pps] = sets.map(|set| Some(Bytes::copy_from_slice(&set)));
+        let mut assembler = Assembler::new(h265::ParameterSets { vps, sps, pps });
+        let packets = vec![packet(0, false, aud), packet(0, false, idr), packet(0, true, filler)];
+        let units = run(&mut assembler, packets);
+        assert_eq!(units[0].payloads[3..], [idr]);
+    }
+
+    #[test]
     fn nothing_is_given_before_the_first_key_frame() {
         let mut assembler = Assembler::new(sdp_sets());
         let units = run(&mut assembler, vec![packet(0, true, SLICE), packet(3000, true, IDR)]);
@@ -376,6 +414,17 @@ mod tests {
         );
         assert_eq!(units[0].payloads, [vps, sps, pps, idr]);
         assert!(units[0].is_key && !units[1].is_key);
+    }
+
+    #[test]
+    fn a_frame_of_more_packets_than_any_camera_sends_is_withheld() {
+        let mut assembler = Assembler::new(sdp_sets());
+        for _ in 0..=MAX_UNIT_PACKETS {
+            assert_eq!(assembler.push(packet(0, false, IDR)), [None, None]);
+        }
+        assert_eq!(assembler.push(packet(0, true, IDR)), [None, None]);
+        assert_eq!(assembler.dropped_units(), 1);
+        assert!(assembler.push(packet(3000, true, IDR))[1].is_some());
     }
 
     proptest! {

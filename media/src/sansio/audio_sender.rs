@@ -2,7 +2,7 @@
 //!
 //! Source: RFC 3550 §5.1.
 
-use std::{net::SocketAddr, time::Instant};
+use std::time::Instant;
 
 use super::{
     access_unit::AccessUnit,
@@ -11,6 +11,7 @@ use super::{
     rtcp::SenderInfo,
     sdp::write::Agreed,
     srtp::{RtpFields, RtpSender, SrtpError},
+    transport_address::TransportAddress,
     wall_clock::WallClock,
 };
 
@@ -55,7 +56,7 @@ impl AudioSender {
     pub fn on_unit(
         &mut self,
         unit: &AccessUnit,
-        peer: SocketAddr,
+        peer: TransportAddress,
         out: &mut Outbox,
     ) -> Result<(), SrtpError> {
         let timestamp = (unit.time as u32).wrapping_add(self.timestamp_offset);

@@ -4,7 +4,7 @@ use bytes::Bytes;
 use domain::VideoParameters;
 
 use crate::sansio::{
-    assemble::{Assembled, Assembler, RtpPacket},
+    assemble::{Assembled, Assembler, MAX_UNIT_PACKETS, RtpPacket},
     descriptor,
     format::{Codec, Format},
     h264, h265,
@@ -141,7 +141,9 @@ impl Pictures {
         unit.len_bytes += packet.payload.len();
         // A key frame shows its beginning: what is lost was before it.
         let is_whole = is_first && found.is_key;
-        unit.is_damaged |= is_after_loss && !is_whole || unit.len_bytes > MAX_UNIT_BYTES;
+        unit.is_damaged |= is_after_loss && !is_whole
+            || unit.len_bytes > MAX_UNIT_BYTES
+            || unit.payloads.len() >= MAX_UNIT_PACKETS;
         if unit.is_damaged {
             unit.payloads.clear();
         } else {
@@ -204,6 +206,14 @@ mod tests {
             packet(7, true, VP8_DELTA, 1),
         ]);
         assert_eq!(units, [(1, true, 1), (5, true, 1)]);
+    }
+
+    #[test]
+    fn a_picture_of_more_packets_than_any_publisher_sends_is_withheld() {
+        let mut packets = vec![packet(0, false, VP8_KEY, 0)];
+        packets.resize(MAX_UNIT_PACKETS + 1, packet(0, false, &[], 0));
+        packets.extend([packet(1, true, VP8_DELTA, 0), packet(2, true, VP8_KEY, 0)]);
+        assert_eq!(run(packets), [(2, true, 1)]);
     }
 
     #[test]

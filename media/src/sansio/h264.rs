@@ -20,6 +20,8 @@ pub const NAL_SPS: u8 = 7;
 pub const NAL_PPS: u8 = 8;
 /// Access unit delimiter.
 pub const NAL_AUD: u8 = 9;
+/// Filler data.
+pub const NAL_FILLER: u8 = 12;
 /// Aggregation packet of whole NAL units (RFC 6184 §5.7.1).
 pub const STAP_A: u8 = 24;
 /// Fragment of a NAL unit (RFC 6184 §5.8).
@@ -28,6 +30,16 @@ pub const FU_A: u8 = 28;
 /// `nal_unit_type` of a NAL unit or RTP payload; 0 when it is empty.
 pub fn nal_type(nal: &[u8]) -> u8 {
     nal.first().map_or(0, |header| header & 0x1f)
+}
+
+/// Whether an RTP payload holds nothing that a decoder needs: a delimiter, which the marker bit makes
+/// superfluous, or (part of) filler data.
+pub fn is_dispensable(payload: &[u8]) -> bool {
+    match (nal_type(payload), payload) {
+        (NAL_AUD | NAL_FILLER, _) => true,
+        (FU_A, [_, header, ..]) => header & 0x1f == NAL_FILLER,
+        _ => false,
+    }
 }
 
 /// A payload or a NAL unit that does not follow its RFC.

@@ -21,6 +21,10 @@ pub const NAL_VPS: u8 = 32;
 pub const NAL_SPS: u8 = 33;
 /// Picture parameter set.
 pub const NAL_PPS: u8 = 34;
+/// Access unit delimiter.
+pub const NAL_AUD: u8 = 35;
+/// Filler data.
+pub const NAL_FILLER: u8 = 38;
 /// Aggregation packet of whole NAL units (RFC 7798 §4.4.2).
 pub const AP: u8 = 48;
 /// Fragment of a NAL unit (RFC 7798 §4.4.3).
@@ -34,6 +38,16 @@ const MAX_SIDE_PX: u32 = 16_888;
 /// `nal_unit_type` of a NAL unit or RTP payload; a type that is none (63) when it is empty.
 pub fn nal_type(nal: &[u8]) -> u8 {
     nal.first().map_or(63, |header| header >> 1 & 0x3f)
+}
+
+/// Whether an RTP payload holds nothing that a decoder needs: a delimiter, which the marker bit makes
+/// superfluous, or (part of) filler data.
+pub fn is_dispensable(payload: &[u8]) -> bool {
+    match (nal_type(payload), payload) {
+        (NAL_AUD | NAL_FILLER, _) => true,
+        (FU, [_, _, header, ..]) => header & 0x3f == NAL_FILLER,
+        _ => false,
+    }
 }
 
 /// A payload or a NAL unit that does not follow its RFC.

@@ -1,26 +1,36 @@
 //! Datagrams waiting to be sent, back to back in one buffer. Must not: send them.
 
-use std::{net::SocketAddr, ops::Range};
+use std::ops::Range;
+
+use super::transport_address::TransportAddress;
 
 /// Most datagrams in one segmented write (Linux: `UDP_MAX_SEGMENTS`).
 const MAX_SEGMENTS: usize = 64;
 /// Most bytes in one segmented write; an IP datagram's limit with headers to spare.
 const MAX_BATCH_BYTES: usize = 60_000;
 
+/// With more unsent, nobody adds media until some of it has gone out. Several times what the kernel holds
+/// for a socket by itself (212 kB), so that it never waits for us; at a gigabit it is gone in 8 ms.
+const FULL_BYTES: usize = 1 << 20;
+/// The memory of less than this is not worth being given back before everything is sent.
+const COMPACT_BYTES: usize = 256 << 10;
+
 /// Datagrams in order, kept in one allocation that is used again; those not sent yet wait at its end.
 #[derive(Debug, Default)]
 pub struct Outbox {
     arena: Vec<u8>,
-    datagrams: Vec<(SocketAddr, usize)>,
+    datagrams: Vec<(TransportAddress, usize)>,
     /// Datagrams at the front that have gone out.
     sent: usize,
+    /// Their bytes.
+    sent_bytes: usize,
 }
 
 /// Datagrams to one address that one segmented write (`UDP_SEGMENT`) can carry.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Batch<'a> {
     /// Where to.
-    pub to: SocketAddr,
+    pub to: TransportAddress,
     /// The datagrams back to back.
     pub contents: &'a [u8],
     /// Length of each but the last, which may be shorter.
@@ -36,7 +46,7 @@ impl Outbox {
     /// Those of `write`.
     pub fn push<E>(
         &mut self,
-        to: SocketAddr,
+        to: TransportAddress,
         write: impl FnOnce(&mut Vec<u8>) -> Result<(), E>,
     ) -> Result<(), E> {
         let start = self.arena.len();
@@ -58,16 +68,33 @@ impl Outbox {
         self.arena.len()
     }
 
+    /// Bytes that wait.
+    pub fn unsent_bytes(&self) -> usize {
+        self.arena.len() - self.sent_bytes
+    }
+
+    /// Whether so much waits that media had better stay where it is.
+    pub fn is_full(&self) -> bool {
+        self.unsent_bytes() > FULL_BYTES
+    }
+
     /// The next `count` datagrams have gone out.
     pub fn mark_sent(&mut self, count: usize) {
         self.sent = (self.sent + count).min(self.datagrams.len());
+        self.sent_bytes = self.sent.checked_sub(1).map_or(0, |last| self.datagrams[last].1);
         if self.is_empty() {
             self.clear();
+        } else if self.sent_bytes >= COMPACT_BYTES.max(self.unsent_bytes()) {
+            // No more is moved than was sent.
+            self.arena.drain(..self.sent_bytes);
+            self.datagrams.drain(..self.sent);
+            self.datagrams.iter_mut().for_each(|(_, end)| *end -= self.sent_bytes);
+            (self.sent, self.sent_bytes) = (0, 0);
         }
     }
 
     /// Every datagram by itself.
-    pub fn datagrams(&self) -> impl Iterator<Item = (SocketAddr, &[u8])> {
+    pub fn datagrams(&self) -> impl Iterator<Item = (TransportAddress, &[u8])> {
         let starts = std::iter::once(0).chain(self.datagrams.iter().map(|&(_, end)| end));
         starts.zip(&self.datagrams).map(|(start, &(to, end))| (to, &self.arena[start..end]))
     }
@@ -101,7 +128,7 @@ impl Outbox {
         })
     }
 
-    fn range(&self, at: usize) -> Option<(SocketAddr, Range<usize>)> {
+    fn range(&self, at: usize) -> Option<(TransportAddress, Range<usize>)> {
         let &(to, end) = self.datagrams.get(at)?;
         let start = at.checked_sub(1).map_or(0, |before| self.datagrams[before].1);
         Some((to, start..end))
@@ -112,7 +139,7 @@ impl Outbox {
         self.arena.clear();
         self.arena.shrink_to(1 << 20);
         self.datagrams.clear();
-        self.sent = 0;
+        (self.sent, self.sent_bytes) = (0, 0);
     }
 }
 
@@ -125,7 +152,7 @@ mod tests {
     use super::*;
 
     fn push(outbox: &mut Outbox, port: u16, len: usize) {
-        let to = SocketAddr::from(([127, 0, 0, 1], port));
+        let to = TransportAddress::Udp(([127, 0, 0, 1], port).into());
         outbox
             .push(to, |out| {
                 out.resize(out.len() + len, len as u8);
@@ -141,9 +168,25 @@ mod tests {
             push(&mut outbox, 1, len);
         }
         push(&mut outbox, 2, 12);
-        let shapes: Vec<_> =
-            outbox.batches(64).map(|b| (b.to.port(), b.contents.len(), b.segment_len)).collect();
+        let shapes: Vec<_> = outbox
+            .batches(64)
+            .map(|b| (b.to.socket().port(), b.contents.len(), b.segment_len))
+            .collect();
         assert_eq!(shapes, [(1, 24, 10), (1, 10, 10), (1, 12, 12), (2, 12, 12)]);
+    }
+
+    #[test]
+    fn memory_of_what_was_sent_is_used_again_although_something_always_waits() {
+        let mut outbox = Outbox::default();
+        push(&mut outbox, 1, 1_000);
+        for n in 0..10_000 {
+            push(&mut outbox, 2, 1_000 + n % 200);
+            outbox.mark_sent(1);
+            assert_eq!(outbox.unsent_bytes(), 1_000 + n % 200);
+            let waiting: Vec<_> = outbox.batches(64).map(|batch| batch.contents.len()).collect();
+            assert_eq!(waiting, [1_000 + n % 200]);
+            assert!(outbox.len_bytes() <= COMPACT_BYTES + 4_000);
+        }
     }
 
     proptest! {
@@ -165,7 +208,7 @@ mod tests {
                 let chunks = batch.contents.chunks(batch.segment_len);
                 prop_assert!(chunks.len() <= max_segments.clamp(1, MAX_SEGMENTS));
                 prop_assert_eq!(chunks.len(), batch.count);
-                unbatched.extend(chunks.map(|c| (batch.to.port(), c.len())));
+                unbatched.extend(chunks.map(|c| (batch.to.socket().port(), c.len())));
             }
             prop_assert_eq!(unbatched, datagrams);
         }

@@ -16,7 +16,7 @@ const MAX_WAITING: usize = 2_048;
 /// Most holes; more is a stream that nobody could mend in time, or one that is made to cost us.
 const MAX_HOLES: usize = 2_048;
 /// Most sequence numbers asked for with one call, so that they fit a datagram.
-const MAX_NACKS: usize = 256;
+pub const MAX_NACKS: usize = 256;
 /// A hole is asked for again no sooner than this.
 const MIN_NACK_INTERVAL: Duration = Duration::from_millis(20);
 /// Round trip assumed before one was measured.

@@ -5,7 +5,7 @@
 
 use sdp_types::{Media, Session};
 
-use super::format::Codec;
+use super::{format::Codec, srtp::DtlsRole};
 
 pub mod fragment;
 pub mod write;
@@ -27,6 +27,9 @@ pub enum OfferError {
     /// The player does not want to receive video.
     #[error("the offer has no video section that receives (`recvonly` or `sendrecv`)")]
     NoReceivingVideo,
+    /// Each section would need a transport of its own.
+    #[error("the sections of the offer are not all in one BUNDLE group")]
+    NotBundled,
     /// The player cannot receive any codec of the camera.
     #[error("the offer has no {0}, which this camera sends")]
     NoCodec(String),
@@ -39,6 +42,10 @@ pub struct Description {
     pub ice_ufrag: String,
     /// SHA-256 of the player's certificate.
     pub fingerprint: [u8; 32],
+    /// Our side of DTLS: the server, unless the player insists on being it.
+    pub role: DtlsRole,
+    /// Whether the sections that receive are in a BUNDLE group; one alone need not be.
+    pub is_bundled: bool,
     /// Every media section, in order.
     pub sections: Vec<Section>,
     /// Index of the video section that receives.
@@ -131,14 +138,16 @@ impl Description {
             session.medias.iter().position(is_it)
         };
         let video = receiving("video").ok_or(OfferError::NoReceivingVideo)?;
-        let audio = receiving("audio").filter(|audio| !sections[*audio].mid.is_empty());
+        let audio = receiving("audio");
+        let taken = || [Some(video), audio].into_iter().flatten();
+        for index in taken() {
+            check_section(&session.medias[index], &sections[index])?;
+        }
+        let is_bundled = is_bundled(&session, taken().map(|index| &sections[index]));
+        if audio.is_some() && !is_bundled {
+            return Err(OfferError::NotBundled);
+        }
         let media = &session.medias[video];
-        if !media.has_attribute("rtcp-mux") {
-            return Err(OfferError::Missing("rtcp-mux"));
-        }
-        if sections[video].mid.is_empty() {
-            return Err(OfferError::Missing("mid"));
-        }
         // With BUNDLE the transport's attributes may be on the section that is bundled first.
         let value = |name: &str| -> Option<String> {
             let of =
@@ -150,9 +159,7 @@ impl Description {
             .filter(|text| is_ufrag(text))
             .ok_or(OfferError::Missing("ice-ufrag"))?;
         value("ice-pwd").filter(|pwd| pwd.len() >= 22).ok_or(OfferError::Missing("ice-pwd"))?;
-        if value("setup").is_some_and(|setup| !matches!(setup.as_str(), "actpass" | "active")) {
-            return Err(OfferError::Missing("setup (actpass or active)"));
-        }
+        let role = dtls_role(value("setup").as_deref())?;
         // There may be several, of several hashes.
         let all = |media: &Media| -> Option<[u8; 32]> {
             media.get_attribute_values("fingerprint").flatten().find_map(parse_fingerprint)
@@ -162,7 +169,54 @@ impl Description {
             .or_else(|| of_session.into_iter().find_map(parse_fingerprint))
             .or_else(|| all(&session.medias[0]))
             .ok_or(OfferError::Missing("fingerprint (sha-256)"))?;
-        Ok(Self { ice_ufrag, fingerprint, sections, video, audio })
+        Ok(Self { ice_ufrag, fingerprint, role, is_bundled, sections, video, audio })
+    }
+}
+
+/// What WebRTC requires of a section that is taken.
+pub(super) fn check_section(media: &Media, section: &Section) -> Result<(), OfferError> {
+    // The second one is what a browser writes whose only candidates so far are of TCP (RFC 8829 §5.1.2).
+    if !matches!(media.proto.as_str(), "UDP/TLS/RTP/SAVPF" | "TCP/TLS/RTP/SAVPF") {
+        return Err(OfferError::Missing("UDP/TLS/RTP/SAVPF"));
+    }
+    if !media.has_attribute("rtcp-mux") {
+        return Err(OfferError::Missing("rtcp-mux"));
+    }
+    if section.mid.is_empty() {
+        return Err(OfferError::Missing("mid"));
+    }
+    Ok(())
+}
+
+/// Whether one BUNDLE group has all of these.
+pub(super) fn is_bundled<'a>(
+    session: &Session,
+    sections: impl Iterator<Item = &'a Section> + Clone,
+) -> bool {
+    let groups = session.get_attribute_values("group").flatten();
+    let mut bundles = groups.filter_map(|group| group.strip_prefix("BUNDLE "));
+    bundles.any(|bundle| {
+        sections.clone().all(|section| bundle.split(' ').any(|mid| mid == section.mid))
+    })
+}
+
+/// Our side of DTLS with a peer that offers, or answers, this `setup`: the server wherever it may be.
+///
+/// Source: RFC 8842 §5.
+pub(super) fn dtls_role(setup: Option<&str>) -> Result<DtlsRole, OfferError> {
+    match setup {
+        Some("actpass" | "active") | None => Ok(DtlsRole::Server),
+        // FFmpeg's muxer offers this although RFC 9725 §4.2 asks for `actpass`.
+        Some("passive") => Ok(DtlsRole::Client),
+        Some(_) => Err(OfferError::Missing("setup (actpass, active or passive)")),
+    }
+}
+
+/// The `setup` of an answer of ours.
+pub(super) fn setup_of(role: DtlsRole) -> &'static str {
+    match role {
+        DtlsRole::Server => "passive",
+        DtlsRole::Client => "active",
     }
 }
 

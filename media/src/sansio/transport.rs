@@ -6,7 +6,6 @@
 
 use std::{
     convert::Infallible,
-    net::SocketAddr,
     time::{Duration, Instant},
 };
 
@@ -15,6 +14,7 @@ use super::{
     outbox::Outbox,
     srtp::{DtlsRole, Endpoint, MasterKeys},
     stun::{self, BindingRequest, IntegrityKey},
+    transport_address::TransportAddress,
 };
 
 /// A peer that has not connected by then is given up.
@@ -110,7 +110,7 @@ pub struct Transport {
     remote_fingerprint: [u8; 32],
     role: DtlsRole,
     dtls: DtlsServer,
-    peer: Option<SocketAddr>,
+    peer: Option<TransportAddress>,
     created_at: Instant,
     last_consent: Instant,
     is_verified: bool,
@@ -139,11 +139,6 @@ impl IceAgent {
 }
 
 impl Transport {
-    /// A connection that waits for its peer, with us as the DTLS server.
-    pub fn new(parameters: TransportParameters, identity: &Identity, now: Instant) -> Self {
-        Self::with_role(parameters, DtlsRole::Server, identity, now)
-    }
-
     /// A connection that waits for its peer. As the DTLS client we begin the handshake once the peer's
     /// address is known.
     pub fn with_role(
@@ -174,7 +169,7 @@ impl Transport {
     }
 
     /// Where the peer is, once known; changes when it nominates another pair.
-    pub fn peer(&self) -> Option<SocketAddr> {
+    pub fn peer(&self) -> Option<TransportAddress> {
         self.peer
     }
 
@@ -213,7 +208,7 @@ impl Transport {
     pub fn on_datagram(
         &mut self,
         now: Instant,
-        from: SocketAddr,
+        from: TransportAddress,
         datagram: &mut [u8],
         out: &mut Outbox,
     ) -> TransportInput {
@@ -238,7 +233,7 @@ impl Transport {
         }
     }
 
-    fn on_stun(&mut self, now: Instant, from: SocketAddr, datagram: &[u8], out: &mut Outbox) {
+    fn on_stun(&mut self, now: Instant, from: TransportAddress, datagram: &[u8], out: &mut Outbox) {
         let Ok(request) = BindingRequest::parse(datagram) else { return };
         if let Some(agent) = self.restarted.take_if(|agent| agent.accepts(&request)) {
             self.ice = agent;
@@ -250,7 +245,7 @@ impl Transport {
         if request.use_candidate || is_first {
             self.peer = Some(from);
         }
-        push(out, from, |buffer| request.write_success(from, &self.ice.integrity, buffer));
+        push(out, from, |buffer| request.write_success(from.socket(), &self.ice.integrity, buffer));
         if is_first && self.role == DtlsRole::Client {
             // A failure comes again with the first timer; before an answer there are no events.
             let _ = self.dtls.on_timer(now);
@@ -332,7 +327,7 @@ impl Transport {
     }
 }
 
-fn push(out: &mut Outbox, to: SocketAddr, write: impl FnOnce(&mut Vec<u8>)) {
+fn push(out: &mut Outbox, to: TransportAddress, write: impl FnOnce(&mut Vec<u8>)) {
     let written = out.push(to, |buffer| {
         write(buffer);
         Ok::<_, Infallible>(())
@@ -363,7 +358,7 @@ pub(crate) mod testing {
 
     /// A browser's transport: ICE checks and DTLS client.
     pub(crate) struct Client {
-        pub(crate) address: SocketAddr,
+        pub(crate) address: TransportAddress,
         pub(crate) credentials: IceCredentials,
         pub(crate) dtls: Dtls,
         pub(crate) srtp: Option<Endpoint>,
@@ -392,7 +387,7 @@ pub(crate) mod testing {
             let mut dtls = Dtls::new_12(Arc::new(dimpl::Config::default()), certificate, now);
             dtls.set_active(role == DtlsRole::Client);
             Self {
-                address: "127.0.0.1:4000".parse().unwrap(),
+                address: TransportAddress::Udp("127.0.0.1:4000".parse().unwrap()),
                 credentials: credentials(),
                 dtls,
                 srtp: None,
@@ -451,6 +446,10 @@ pub(crate) mod testing {
 mod tests {
     use super::{testing::Client, *};
 
+    fn udp(port: u16) -> TransportAddress {
+        TransportAddress::Udp(([127, 0, 0, 1], port).into())
+    }
+
     struct Link {
         transport: Transport,
         client: Client,
@@ -470,7 +469,12 @@ mod tests {
             let (client, mut parameters) = Client::new(now);
             adjust(&mut parameters);
             Self {
-                transport: Transport::new(parameters, &Identity::generate().unwrap(), now),
+                transport: Transport::with_role(
+                    parameters,
+                    DtlsRole::Server,
+                    &Identity::generate().unwrap(),
+                    now,
+                ),
                 client,
                 now,
                 outbox: Outbox::default(),
@@ -504,7 +508,7 @@ mod tests {
             }
         }
 
-        fn send_from(&mut self, from: SocketAddr, mut datagram: Vec<u8>) {
+        fn send_from(&mut self, from: TransportAddress, mut datagram: Vec<u8>) {
             if !self.is_lost() {
                 let input =
                     self.transport.on_datagram(self.now, from, &mut datagram, &mut self.outbox);
@@ -641,7 +645,7 @@ mod tests {
         let mut link = Link::connected();
         link.deliver();
         for first in [22, 128] {
-            link.send_from("127.0.0.1:9".parse().unwrap(), vec![first; 60]);
+            link.send_from(udp(9), vec![first; 60]);
         }
         assert!(link.outbox.is_empty() && link.media == 0);
         link.send(vec![128; 60]);
@@ -651,7 +655,7 @@ mod tests {
     #[test]
     fn a_peer_that_moves_is_followed_once_its_new_address_is_checked() {
         let mut link = Link::connected();
-        let moved: SocketAddr = "127.0.0.1:5000".parse().unwrap();
+        let moved = udp(5000);
         link.send_from(moved, link.client.check());
         assert_eq!(link.transport.peer(), Some(moved));
         link.send(vec![128; 60]);

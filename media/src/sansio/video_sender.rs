@@ -7,7 +7,6 @@
 
 use std::{
     collections::VecDeque,
-    net::SocketAddr,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -19,6 +18,7 @@ use super::{
     rtp::{abs_capture_time, abs_send_time, playout_delay},
     sdp::write::Agreed,
     srtp::{RtpFields, RtpSender, SrtpError},
+    transport_address::TransportAddress,
     wall_clock::WallClock,
 };
 
@@ -30,10 +30,13 @@ const BURST_TICK: Duration = Duration::from_millis(2);
 const MAX_WAITING_UNITS: usize = 1024;
 /// Most spacing of replayed frames: 1 ms, so that the decoder runs through them without waiting.
 const REPLAY_STEP_90K: i64 = 90;
-/// A longer GOP is not replayed: the viewer waits for the next key frame instead.
-const MAX_REPLAY_BYTES: usize = 6 << 20;
+/// A longer GOP, in bytes, is not replayed: the viewer waits for the next key frame instead.
+pub const MAX_REPLAY_BYTES: usize = 6 << 20;
 /// Packets that can be asked for again.
 const MAX_HISTORY_PACKETS: usize = 2048;
+/// For how long they can be: a player that misses one for longer has given it up. What a viewer gets at
+/// the same time as others it shares with them; what it keeps for longer is its own.
+pub(super) const MAX_HISTORY_AGE: Duration = Duration::from_secs(3);
 /// What may be sent again at once, in bytes; half of what is sent comes in addition.
 const RETRANSMIT_BURST_BYTES: usize = 128 << 10;
 /// Extensions that a receiver remembers go out on the first packet of a key frame, and this often besides.
@@ -95,15 +98,28 @@ struct SentFrame {
     /// Sequence number of its first packet.
     first: u16,
     timestamp: u32,
+    sent_at: Instant,
     unit: Arc<AccessUnit>,
 }
 
 impl History {
-    fn push(&mut self, first: u16, timestamp: u32, unit: Arc<AccessUnit>) {
-        self.packets += unit.payloads.len();
-        self.frames.push_back(SentFrame { first, timestamp, unit });
+    fn push(&mut self, frame: SentFrame) {
+        self.forget_old(frame.sent_at);
+        self.packets += frame.unit.payloads.len();
+        self.frames.push_back(frame);
         while self.packets > MAX_HISTORY_PACKETS && self.frames.len() > 1 {
-            let Some(oldest) = self.frames.pop_front() else { break };
+            self.drop_oldest();
+        }
+    }
+
+    fn forget_old(&mut self, now: Instant) {
+        while self.frames.front().is_some_and(|frame| now >= frame.sent_at + MAX_HISTORY_AGE) {
+            self.drop_oldest();
+        }
+    }
+
+    fn drop_oldest(&mut self) {
+        if let Some(oldest) = self.frames.pop_front() {
             self.packets -= oldest.unit.payloads.len();
         }
     }
@@ -232,9 +248,16 @@ impl VideoSender {
         self.pending == Some(layer) && !matches!(self.state, State::Paused)
     }
 
-    /// Sends nothing until it is begun again.
+    /// Sends nothing until it is begun again, and keeps nothing.
     pub fn pause(&mut self) {
         self.state = State::Paused;
+        self.history = History::default();
+    }
+
+    /// Lets go of what is too old to be asked for again; to be called once a second, for a camera that
+    /// sends nothing pushes nothing out.
+    pub fn forget_old(&mut self, now: Instant) {
+        self.history.forget_old(now);
     }
 
     /// Whether it sends nothing.
@@ -258,7 +281,7 @@ impl VideoSender {
         now: Instant,
         layer: usize,
         unit: &Arc<AccessUnit>,
-        peer: SocketAddr,
+        peer: TransportAddress,
         out: &mut Outbox,
     ) -> Result<(), SrtpError> {
         if layer != self.layer {
@@ -284,21 +307,21 @@ impl VideoSender {
         }
     }
 
-    /// Sends what a burst's pace allows by now.
+    /// Sends what a burst's pace and `out` allow by now.
     ///
     /// # Errors
     /// When SRTP cannot go on.
     pub fn send_burst(
         &mut self,
         now: Instant,
-        peer: SocketAddr,
+        peer: TransportAddress,
         out: &mut Outbox,
     ) -> Result<(), SrtpError> {
         loop {
             let State::Burst { queue, sent_until, .. } = &mut self.state else { return Ok(()) };
             // Time that passed unused is not made up for by a larger burst.
             *sent_until = (*sent_until).max(now.checked_sub(BURST_TICK).unwrap_or(now));
-            if *sent_until > now {
+            if *sent_until > now || out.is_full() {
                 return Ok(());
             }
             let Some((unit, time_90k)) = queue.pop_front() else {
@@ -328,7 +351,7 @@ impl VideoSender {
         now: Instant,
         unit: &Arc<AccessUnit>,
         time_90k: i64,
-        peer: SocketAddr,
+        peer: TransportAddress,
         out: &mut Outbox,
     ) -> Result<(), SrtpError> {
         let timestamp = self.timestamp(time_90k);
@@ -359,7 +382,7 @@ impl VideoSender {
         self.counters.newest_frame = Some((timestamp, unit.arrived_at));
         self.retransmit_budget =
             (self.retransmit_budget + len_bytes / 2).min(RETRANSMIT_BURST_BYTES);
-        self.history.push(first, timestamp, unit.clone());
+        self.history.push(SentFrame { first, timestamp, sent_at: now, unit: unit.clone() });
         self.last_90k = Some(time_90k);
         Ok(())
     }
@@ -370,7 +393,7 @@ impl VideoSender {
         payload: &[u8],
         sent_at: [u8; 3],
         rare: Option<Rare>,
-        peer: SocketAddr,
+        peer: TransportAddress,
         out: &mut Outbox,
     ) -> Result<(), SrtpError> {
         let ids = self.agreed.extensions;
@@ -392,6 +415,11 @@ impl VideoSender {
         out.push(peer, |buffer| self.rtp.seal(fields, values, &[payload], buffer).map(|_| ()))
     }
 
+    /// Whether [`Self::on_nack`] can send anything again.
+    pub fn can_retransmit(&self) -> bool {
+        self.rtx.is_some()
+    }
+
     /// Sends packets again that the peer misses; those it no longer can are left out.
     ///
     /// # Errors
@@ -400,7 +428,7 @@ impl VideoSender {
         &mut self,
         now: Instant,
         lost: impl Iterator<Item = u16>,
-        peer: SocketAddr,
+        peer: TransportAddress,
         out: &mut Outbox,
     ) -> Result<(), SrtpError> {
         let Some((rtx, payload_type)) = self.rtx.as_mut().zip(self.agreed.rtx) else {
@@ -429,8 +457,12 @@ impl VideoSender {
         Ok(())
     }
 
-    /// What a sender report says at `now`; nothing before the first frame.
+    /// What a sender report says at `now`; nothing before the first frame, and nothing while the past is
+    /// replayed, whose timestamps are not those of its time.
     pub fn report(&self, now: Instant) -> Option<SenderInfo> {
+        if matches!(self.state, State::Burst { .. }) {
+            return None;
+        }
         let (timestamp, arrived_at) = self.counters.newest_frame?;
         let since = now.saturating_duration_since(arrived_at);
         Some(SenderInfo {

@@ -6,7 +6,6 @@
 //! Source: RFC 3550 §6 (reports), RFC 4585 (feedback), RFC 3611 §4.4 (round trip of receivers).
 
 use std::{
-    net::SocketAddr,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -21,8 +20,9 @@ use super::{
     outbox::Outbox,
     rtcp::{self, Packet},
     sdp::write::{Agreed, Ssrcs},
-    srtp::{Endpoint, RtcpReceiver, RtcpSender, SrtpError},
+    srtp::{DtlsRole, Endpoint, RtcpReceiver, RtcpSender, SrtpError},
     transport::{IceCredentials, Transport, TransportEvent, TransportInput, TransportParameters},
+    transport_address::TransportAddress,
     video_sender::{Counters, VideoSender},
     wall_clock::WallClock,
 };
@@ -37,6 +37,8 @@ const CNAME: &str = "damwall";
 pub struct SessionParameters {
     /// Of the connection.
     pub transport: TransportParameters,
+    /// Our side of DTLS.
+    pub role: DtlsRole,
     /// The video.
     pub video: Agreed,
     /// The sound, if there is any.
@@ -96,9 +98,9 @@ struct Media {
 impl WhepSession {
     /// A session that waits for its peer.
     pub fn new(parameters: SessionParameters, identity: &Identity, now: Instant) -> Self {
-        let SessionParameters { transport, video, audio, ssrcs, clock, seed } = parameters;
+        let SessionParameters { transport, role, video, audio, ssrcs, clock, seed } = parameters;
         Self {
-            transport: Transport::new(transport, identity, now),
+            transport: Transport::with_role(transport, role, identity, now),
             settled: Some(Box::new(Settled { audio, ssrcs, seed })),
             video_agreed: video,
             media: None,
@@ -113,7 +115,7 @@ impl WhepSession {
     }
 
     /// Where the peer is, once known.
-    pub fn peer(&self) -> Option<SocketAddr> {
+    pub fn peer(&self) -> Option<TransportAddress> {
         self.transport.peer()
     }
 
@@ -151,7 +153,7 @@ impl WhepSession {
     pub fn on_datagram(
         &mut self,
         now: Instant,
-        from: SocketAddr,
+        from: TransportAddress,
         datagram: &mut [u8],
         out: &mut Outbox,
     ) -> Option<Event> {
@@ -201,7 +203,7 @@ impl WhepSession {
     fn on_rtcp(
         &mut self,
         now: Instant,
-        from: SocketAddr,
+        from: TransportAddress,
         datagram: &mut [u8],
         out: &mut Outbox,
     ) -> Option<Event> {
@@ -221,6 +223,8 @@ impl WhepSession {
                     }
                 }
                 Packet::Nack { media_ssrc, lost, .. } if media_ssrc == ssrc => {
+                    // Who asks although nothing can be sent again cannot go on either.
+                    wants_key |= !media.video.can_retransmit();
                     let sent = media.video.on_nack(now, lost.iter(), from, out);
                     if let Some(closed) = closed_by(sent) {
                         return Some(closed);
@@ -358,10 +362,11 @@ impl WhepSession {
         }
     }
 
-    /// Sends the reports of a second.
+    /// Sends the reports of a second, and lets go of what has become too old to be sent again.
     pub fn send_reports(&mut self, now: Instant, out: &mut Outbox) -> Option<Event> {
         let peer = self.transport.peer()?;
         let media = self.media.as_mut()?;
+        media.video.forget_old(now);
         let mut compound = Vec::with_capacity(128);
         let audio = media.audio.as_ref().and_then(|audio| audio.report(now));
         for info in [media.video.report(now), audio].into_iter().flatten() {

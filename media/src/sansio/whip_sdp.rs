@@ -13,8 +13,9 @@ use super::{
     format::Codec,
     rtp::uri,
     sdp::{
-        OfferError, Payload, Section, is_ufrag, parse_fingerprint,
-        write::{Local, candidate_lines, open_section, put, write_codec},
+        OfferError, Payload, Section, check_section, dtls_role, is_bundled, is_ufrag,
+        parse_fingerprint, setup_of,
+        write::{Local, Tagged, candidate_lines, open_section, put, write_codec},
     },
     srtp::DtlsRole,
 };
@@ -102,6 +103,7 @@ pub struct WhipOffer {
     /// In the order of the offer; all are answered.
     sections: Vec<Taken>,
     allows_mixed_extensions: bool,
+    is_bundled: bool,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -124,7 +126,10 @@ impl WhipOffer {
         check_counts(&session)?;
         let sections: Vec<Taken> =
             session.medias.iter().map(Taken::read).collect::<Result<_, _>>()?;
-        check_bundle(&session, &sections)?;
+        let is_bundled = is_bundled(&session, sections.iter().map(|taken| &taken.section));
+        if sections.len() > 1 && !is_bundled {
+            return Err(WhipOfferError::NotBundled);
+        }
         check_payload_types(&sections)?;
 
         // With BUNDLE the transport is that of the first section.
@@ -143,12 +148,7 @@ impl WhipOffer {
             .flatten()
             .find_map(parse_fingerprint)
             .ok_or(missing("fingerprint (sha-256)"))?;
-        let role = match value("setup") {
-            // FFmpeg's muxer offers this although RFC 9725 §4.2 asks for `actpass`.
-            Some("passive") => DtlsRole::Client,
-            Some("actpass" | "active") | None => DtlsRole::Server,
-            Some(_) => return Err(missing("setup").into()),
-        };
+        let role = dtls_role(value("setup"))?;
         let reception = |kind: &str| {
             sections.iter().find(|taken| taken.section.media == kind).map(Taken::reception)
         };
@@ -161,8 +161,23 @@ impl WhipOffer {
             audio: reception("audio"),
             allows_mixed_extensions: session.has_attribute(mixed)
                 || session.medias.iter().all(|media| media.has_attribute(mixed)),
+            is_bundled,
             sections,
         })
+    }
+
+    /// The section whose transport is that of all.
+    pub fn tagged(&self) -> Tagged {
+        let first = self.sections.first().map(|taken| &taken.section);
+        first.map(Tagged::of).unwrap_or_default()
+    }
+
+    /// Takes only the first layer of a simulcast.
+    pub fn take_one_layer(&mut self) {
+        let receptions = self.video.iter_mut().map(|video| &mut video.rids);
+        for rids in receptions.chain(self.sections.iter_mut().map(|taken| &mut taken.rids)) {
+            rids.truncate(1);
+        }
     }
 
     /// Our answer: `recvonly` on every section.
@@ -170,20 +185,20 @@ impl WhipOffer {
         let mut sdp = String::with_capacity(2048);
         put!(
             sdp,
-            "v=0\r\no=- {} 1 IN IP4 127.0.0.1\r\ns=-\r\nt=0 0\r\na=ice-lite\r\na=group:BUNDLE",
+            "v=0\r\no=- {} 1 IN IP4 127.0.0.1\r\ns=-\r\nt=0 0\r\na=ice-lite\r\n",
             local.ssrcs.video
         );
-        for taken in &self.sections {
-            put!(sdp, " {}", taken.section.mid);
+        if self.is_bundled {
+            sdp.push_str("a=group:BUNDLE");
+            for taken in &self.sections {
+                put!(sdp, " {}", taken.section.mid);
+            }
+            sdp.push_str("\r\n");
         }
-        sdp.push_str("\r\n");
         if self.allows_mixed_extensions {
             sdp.push_str("a=extmap-allow-mixed\r\n");
         }
-        let setup = match self.role {
-            DtlsRole::Server => "passive",
-            DtlsRole::Client => "active",
-        };
+        let setup = setup_of(self.role);
         for (index, taken) in self.sections.iter().enumerate() {
             taken.write(&mut sdp, local, setup);
             if index == 0 {
@@ -217,18 +232,6 @@ fn check_counts(session: &Session) -> Result<(), WhipOfferError> {
     Ok(())
 }
 
-fn check_bundle(session: &Session, sections: &[Taken]) -> Result<(), WhipOfferError> {
-    if sections.len() == 1 {
-        return Ok(());
-    }
-    let groups = session.get_attribute_values("group").flatten();
-    let mut bundles = groups.filter_map(|group| group.strip_prefix("BUNDLE "));
-    let has_all = |bundle: &str| {
-        sections.iter().all(|taken| bundle.split(' ').any(|mid| mid == taken.section.mid))
-    };
-    if bundles.any(has_all) { Ok(()) } else { Err(WhipOfferError::NotBundled) }
-}
-
 /// Packets of a bundle are told apart by payload type (RFC 9143 §9.2).
 fn check_payload_types(sections: &[Taken]) -> Result<(), WhipOfferError> {
     let of = |taken: &Taken| [Some(taken.payload.payload_type), taken.payload.rtx];
@@ -246,16 +249,8 @@ impl Taken {
         if is_disabled || media.has_attribute("recvonly") || media.has_attribute("inactive") {
             return Err(WhipOfferError::NotSending);
         }
-        if media.proto != "UDP/TLS/RTP/SAVPF" {
-            return Err(OfferError::Missing("UDP/TLS/RTP/SAVPF").into());
-        }
-        if !media.has_attribute("rtcp-mux") {
-            return Err(OfferError::Missing("rtcp-mux").into());
-        }
         let section = Section::read(media);
-        if section.mid.is_empty() {
-            return Err(OfferError::Missing("mid").into());
-        }
+        check_section(media, &section)?;
         let choose =
             |codecs: &[Codec]| codecs.iter().find_map(|codec| section.sendable(*codec).next());
         let payload = match media.media.as_str() {
@@ -296,12 +291,13 @@ impl Taken {
     }
 
     fn write(&self, sdp: &mut String, local: &Local<'_>, setup: &str) {
-        open_section(sdp, &self.section, &self.payload, local, setup);
+        let payloads = std::slice::from_ref(&self.payload);
+        open_section(sdp, &self.section, payloads, local, setup);
         sdp.push_str("a=recvonly\r\na=rtcp-mux\r\n");
         if self.has_reduced_size {
             sdp.push_str("a=rtcp-rsize\r\n");
         }
-        write_codec(sdp, &self.section, &self.payload, &EXTENSIONS);
+        write_codec(sdp, &self.section, payloads, &EXTENSIONS);
         for rid in &self.rids {
             put!(sdp, "a=rid:{rid} recv\r\n");
         }

@@ -13,13 +13,14 @@ mod track;
 
 use std::{
     collections::VecDeque,
-    net::SocketAddr,
     time::{Duration, Instant},
 };
 
+use domain::MediaSettings;
+
 use self::{
     statistics::Interval,
-    track::{Output, Track},
+    track::{Output, Pace, Track},
 };
 use super::{
     assemble::Assembled,
@@ -31,6 +32,7 @@ use super::{
     transport::{
         CloseReason, IceCredentials, Transport, TransportEvent, TransportInput, TransportParameters,
     },
+    transport_address::TransportAddress,
     whip_sdp::{Reception, WhipOffer},
 };
 
@@ -49,19 +51,32 @@ const LOW_LOSS_PERCENT: u64 = 2;
 pub struct ReceiveLimits {
     /// How long packets wait for one that is missing before them.
     pub jitter_buffer: Duration,
-    /// Most video, in bits per second, all layers together.
+    /// Key frames are asked for this often, where the publisher sends none by itself.
+    pub key_frame_interval: Duration,
+    /// Video to begin with, in bits per second, all layers together.
+    pub target_bitrate_bps: u64,
+    /// Most video.
     pub max_bitrate_bps: u64,
     /// What is left to it on the worst of networks.
     pub min_bitrate_bps: u64,
 }
 
+impl From<MediaSettings> for ReceiveLimits {
+    fn from(media: MediaSettings) -> Self {
+        let bps = |kbps: u32| u64::from(kbps) * 1000;
+        Self {
+            jitter_buffer: Duration::from_millis(media.jitter_buffer_ms.into()),
+            key_frame_interval: Duration::from_millis(media.key_frame_interval_ms.into()),
+            target_bitrate_bps: bps(media.target_kbps),
+            max_bitrate_bps: bps(media.max_kbps),
+            min_bitrate_bps: bps(media.min_kbps),
+        }
+    }
+}
+
 impl Default for ReceiveLimits {
     fn default() -> Self {
-        Self {
-            jitter_buffer: Duration::from_millis(60),
-            max_bitrate_bps: 5_000_000,
-            min_bitrate_bps: 600_000,
-        }
+        MediaSettings::default().into()
     }
 }
 
@@ -153,16 +168,17 @@ impl WhipSession {
     /// A session that waits for its publisher.
     pub fn new(parameters: WhipParameters, identity: &Identity, now: Instant) -> Self {
         let WhipParameters { transport, role, ssrc, video, audio, limits } = parameters;
-        let hold = limits.jitter_buffer;
+        let pace =
+            Pace { hold: limits.jitter_buffer, key_frame_interval: limits.key_frame_interval };
         let layers = video.as_ref().map_or(vec![], |video| match &video.rids[..] {
             [] => vec!["main".to_owned()],
             rids => rids.to_vec(),
         });
         let layer_tracks = video
             .iter()
-            .flat_map(|video| layers.iter().map(|rid| Track::new(video.codec, rid.clone(), hold)));
+            .flat_map(|video| layers.iter().map(|rid| Track::new(video.codec, rid.clone(), pace)));
         let audio_track =
-            audio.iter().map(|audio| Track::new(audio.codec, "audio".to_owned(), hold));
+            audio.iter().map(|audio| Track::new(audio.codec, "audio".to_owned(), pace));
         Self {
             transport: Transport::with_role(transport, role, identity, now),
             srtp: None,
@@ -175,7 +191,7 @@ impl WhipSession {
             events: VecDeque::new(),
             last_media_at: now,
             next_report_at: None,
-            estimate_bps: limits.max_bitrate_bps,
+            estimate_bps: limits.target_bitrate_bps,
             is_closed: false,
         }
     }
@@ -199,7 +215,7 @@ impl WhipSession {
     pub fn on_datagram(
         &mut self,
         now: Instant,
-        from: SocketAddr,
+        from: TransportAddress,
         datagram: &mut [u8],
         out: &mut Outbox,
     ) {

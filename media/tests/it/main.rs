@@ -16,7 +16,7 @@ use std::{
 use domain::{CameraId, CameraState, CameraStatus};
 use media::{
     camera::{CameraConfig, SourceUrl},
-    egress::handle::{CreateError, Patch, PatchError, Patched, Resource},
+    egress::handle::{CreateError, Patch, PatchError, Patched, Resource, SessionKind},
     ingest::SourceError,
     live::{Live, LiveConfig},
 };
@@ -29,6 +29,7 @@ const PATIENCE: Duration = Duration::from_secs(20);
 async fn start(source: &str) -> Live {
     let config = LiveConfig {
         udp_addr: SocketAddr::from(([127, 0, 0, 1], 0)),
+        tcp_addr: None,
         announced: Vec::new(),
         limits: Default::default(),
         cameras: vec![CameraConfig::new(
@@ -136,7 +137,7 @@ async fn chromiums_offer_is_answered_and_a_session_ends_once() {
     let created =
         live.rtc().create(&door, include_bytes!("chromium_offer.sdp"), LOCAL).await.unwrap();
     assert!(created.sdp.contains("a=setup:passive"));
-    let resource = Resource { camera: door, secret: created.secret };
+    let resource = Resource { kind: SessionKind::Viewer, camera: door, secret: created.secret };
     assert!(live.rtc().delete(&resource).await);
     assert!(!live.rtc().delete(&resource).await);
     live.close_viewers().await;
@@ -153,7 +154,7 @@ async fn a_player_without_the_cameras_codec_is_offered_what_there_is() {
     assert_eq!(created.counter_offer, Some(Duration::from_secs(30)));
     assert!(created.sdp.contains("a=setup:actpass") && created.sdp.contains(" H264/90000"));
 
-    let resource = Resource { camera, secret: created.secret };
+    let resource = Resource { kind: SessionKind::Viewer, camera, secret: created.secret };
     let candidates = Patch::SdpFragment {
         body: b"a=ice-ufrag:abcd\r\na=ice-pwd:0123456789012345678901\r\nm=video 9 UDP/TLS/RTP/SAVPF 0\r\na=mid:0\r\n",
         if_match: Some(&created.etag),

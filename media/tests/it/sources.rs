@@ -8,6 +8,8 @@ use std::{
 };
 
 use domain::{CameraState, CameraStatus, RtspTransport};
+use http_body_util::Full;
+use hyper::{Response, body::Bytes};
 use media::{
     camera::CameraConfig,
     hub::{Cursor, Hub, Ingress, Read, Track, TrackIndex},
@@ -26,9 +28,12 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use crate::rtsp_server::RtspServer;
+use crate::{
+    rtsp_server::RtspServer,
+    whep_origin::{HttpServer, Origin},
+};
 
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// A camera under supervision.
 struct Supervised {
@@ -213,9 +218,11 @@ async fn a_camera_can_send_over_udp_and_ask_for_a_digest() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn sound_that_browsers_play_is_passed_through() {
-    for (option, codec, packet_ticks) in
-        [("mulaw", Codec::Pcmu, 80..=1200), ("opus", Codec::Opus, 960..=960)]
-    {
+    for (option, codec, packet_ticks) in [
+        ("mulaw", Codec::Pcmu, 80..=1200),
+        ("alaw", Codec::Pcma, 80..=1200),
+        ("opus", Codec::Opus, 960..=960),
+    ] {
         let server = RtspServer::start(0, &["--audio", option]);
         let door = supervise(config(&server.url()));
         let status = door.wait_for(|status| status.audio.is_some()).await;
@@ -297,25 +304,88 @@ async fn aac_becomes_opus() {
     door.stop().await;
 }
 
+/// A folder of a test's own; ends with it.
+struct Directory(PathBuf);
+
+impl Directory {
+    fn new(name: &str) -> Self {
+        let path = std::env::temp_dir().join(format!("damwall-{name}-{}", std::process::id()));
+        std::fs::create_dir_all(&path).unwrap();
+        Self(path)
+    }
+
+    fn path(&self, name: &str) -> String {
+        self.0.join(name).to_str().unwrap().to_owned()
+    }
+
+    /// A certificate, self-signed unless `more` names an authority: with its key in one file, and alone.
+    async fn certificate(&self, name: &str, more: &[&str]) -> [String; 2] {
+        let [key, certificate, both] =
+            ["key", "crt", "pem"].map(|s| self.path(&format!("{name}.{s}")));
+        let made = Command::new("openssl")
+            .args(["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1"])
+            .args(["-nodes", "-days", "2", "-subj", &format!("/CN={name}")])
+            .args(["-keyout", &key, "-out", &certificate])
+            .args(more)
+            .output()
+            .await
+            .unwrap();
+        assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+        let parts = [&key, &certificate].map(|path| std::fs::read_to_string(path).unwrap());
+        std::fs::write(&both, parts.concat()).unwrap();
+        [both, certificate]
+    }
+}
+
+impl Drop for Directory {
+    fn drop(&mut self) {
+        // What is left is in the folder for temporary files.
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+/// URL of the camera, in the process that trusts an authority of the test's.
+const TRUSTED: &str = "DAMWALL_TEST_TRUSTED";
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn rtsps_goes_by_the_certificate_unless_told_otherwise() {
-    let directory = std::env::temp_dir().join(format!("damwall-tls-{}", std::process::id()));
-    std::fs::create_dir_all(&directory).unwrap();
-    let [key, certificate, pem] = ["key", "certificate", "pem"].map(|name| directory.join(name));
-    let made = Command::new("openssl")
-        .args(["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1"])
-        .args(["-nodes", "-days", "2", "-subj", "/CN=camera", "-keyout"])
-        .arg(&key)
-        .arg("-out")
-        .arg(&certificate)
+async fn rtsps_takes_a_certificate_of_an_authority_that_the_operator_names() {
+    if let Ok(url) = std::env::var(TRUSTED) {
+        let door = supervise(config(&url));
+        door.wait_for(|status| status.state.is_live()).await;
+        door.stop().await;
+        return;
+    }
+    let directory = Directory::new("authority");
+    let [_, authority] = directory.certificate("authority", &[]).await;
+    let [pem, _] = directory
+        .certificate(
+            "camera",
+            &[
+                &["-CA", &authority, "-CAkey", &directory.path("authority.key")][..],
+                &["-addext", "basicConstraints=critical,CA:FALSE"],
+                &["-addext", "subjectAltName=IP:127.0.0.1"],
+            ]
+            .concat(),
+        )
+        .await;
+    let server = RtspServer::start(0, &["--tls", &pem]);
+    let name = "sources::rtsps_takes_a_certificate_of_an_authority_that_the_operator_names";
+    let trusting = Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", name])
+        .env(TRUSTED, server.url())
+        .env("SSL_CERT_FILE", authority)
         .output()
         .await
         .unwrap();
-    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
-    let parts = [key, certificate].map(|path| std::fs::read_to_string(path).unwrap());
-    std::fs::write(&pem, parts.concat()).unwrap();
-    let server = RtspServer::start(0, &["--tls", pem.to_str().unwrap()]);
-    std::fs::remove_dir_all(&directory).unwrap();
+    assert!(trusting.status.success(), "{}", String::from_utf8_lossy(&trusting.stdout));
+    assert_eq!(server.wait_for_event(PATIENCE).as_deref(), Some("play /cam"));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn rtsps_goes_by_the_certificate_unless_told_otherwise() {
+    let directory = Directory::new("tls");
+    let [pem, _] = directory.certificate("camera", &[]).await;
+    let server = RtspServer::start(0, &["--tls", &pem]);
 
     let door = supervise(config(&server.url()));
     let is_lost = |status: &CameraStatus| matches!(status.state, CameraState::Lost { .. });
@@ -371,6 +441,85 @@ async fn a_file_is_played_in_a_loop_in_its_own_time() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_file_of_a_web_server_is_played_in_a_loop_in_its_own_time() {
+    let options = "-an -c:v libx264 -bf 0 -g 15 -pix_fmt yuv420p -movflags +faststart";
+    let clip = clip("http.mp4", options).await;
+    let contents = Bytes::from(std::fs::read(&clip).unwrap());
+    std::fs::remove_file(clip).unwrap();
+    let http = HttpServer::start(0, move |request| {
+        let range = request.headers().get("range").and_then(|range| range.to_str().ok());
+        let from = range.and_then(|range| range.strip_prefix("bytes=")?.strip_suffix('-'));
+        let from: usize = from.and_then(|from| from.parse().ok()).unwrap_or_default();
+        let len = contents.len();
+        let answer = Response::builder()
+            .status(206)
+            .header("accept-ranges", "bytes")
+            .header("content-range", format!("bytes {from}-{}/{len}", len - 1))
+            .body(Full::new(contents.slice(from.min(len)..)))
+            .unwrap();
+        Box::pin(async { answer })
+    })
+    .await;
+    let door = supervise(config(&format!("ffmpeg:http://{}/clip.mp4", http.addr)));
+    let status = door.wait_for(|status| status.state.is_live()).await;
+    assert_eq!(sizes(&status), [("main", 320, 180)]);
+    assert!(status.layers[0].video.codec.starts_with("avc1.64"), "copied: {status:?}");
+    let began = Instant::now();
+    Reader::new(&door.camera.feed.layers()[0]).take(75).await;
+    let took = began.elapsed().as_secs_f64();
+    assert!((1.5..4.5).contains(&took), "75 frames of a clip of 30 in {took} s");
+    assert!(door.camera.status().state.is_live());
+    door.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_camera_that_sends_packets_but_no_key_frame_is_lost_and_says_so() {
+    // A minute with one key frame, at its beginning: who comes later finds it gone.
+    let options = "-an -vf loop=loop=-1:size=30 -t 60 -c:v libx264 -preset ultrafast -bf 0 -g 9999 \
+        -pix_fmt yuv420p";
+    let clip = clip("one-key.mp4", options).await;
+    let server = RtspServer::start(0, &["--clip", clip.to_str().unwrap()]);
+    let first = supervise(config(&server.url()));
+    let server = tokio::task::spawn_blocking(move || {
+        assert_eq!(server.wait_for_event(PATIENCE).as_deref(), Some("play /cam"));
+        server
+    });
+    let server = server.await.unwrap();
+    sleep(Duration::from_secs(2)).await;
+    let late = supervise(config(&server.url()));
+    assert_eq!(late.camera.status().state, CameraState::Connecting);
+    let began = Instant::now();
+    let lost = late.wait_for(|status| matches!(status.state, CameraState::Lost { .. })).await;
+    let reason = "packets come, but no key frame for 20 seconds".to_owned();
+    assert_eq!(lost.state, CameraState::Lost { reason });
+    assert!(began.elapsed() > Duration::from_secs(19), "{:?}", began.elapsed());
+    late.stop().await;
+    first.stop().await;
+    std::fs::remove_file(clip).unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_sound_of_a_camera_of_another_server_comes_through_its_session() {
+    for (option, codec) in [("opus", Codec::Opus), ("alaw", Codec::Pcma)] {
+        let server = RtspServer::start(0, &["--audio", option]);
+        let origin = Origin::of(&server.url()).await;
+        let mut statuses = origin.live.statuses();
+        let has_sound = timeout(PATIENCE, statuses.wait_for(|all| all[0].audio.is_some()));
+        has_sound.await.expect("in time").expect("the live plane runs");
+        let door = supervise(config(&origin.url()));
+        let status = door.wait_for(|s| s.audio.is_some() && s.state.is_live()).await;
+        assert_eq!(status.audio.as_deref(), Some(codec.encoding_name()));
+        let units = Reader::new(door.camera.feed.audio()).take(50).await;
+        let ticks = (units[49].time - units[0].time) as f64 / f64::from(codec.clock_rate_hz());
+        let took = (units[49].arrived_at - units[0].arrived_at).as_secs_f64();
+        assert!((ticks - took).abs() < 0.5, "{ticks} s of sound in {took} s");
+        assert!(units.iter().all(|unit| !unit.payloads[0].is_empty()));
+        door.stop().await;
+        origin.stop().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_h265_file_is_copied_and_offers_h264_on_demand() {
     let clip = clip("h265.mkv", "-c:v libx265 -x265-params bframes=0 -g 15 -pix_fmt yuv420p").await;
     let door = supervise(config(&format!("ffmpeg:{}", clip.display())));
@@ -392,6 +541,28 @@ async fn what_browsers_cannot_play_is_encoded() {
     let keys: Vec<_> = units.iter().filter(|unit| unit.is_key).map(|unit| unit.time).collect();
     assert!(keys.windows(2).all(|pair| pair[1] - pair[0] == 135_000), "every 1.5 s: {keys:?}");
     assert!(keys.len() >= 2);
+    door.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn srt_comes_by_ffmpeg() {
+    let port = std::net::UdpSocket::bind(("127.0.0.1", 0)).unwrap().local_addr().unwrap().port();
+    // A listener of ffmpeg's ends with its caller, and ffprobe calls before ffmpeg does.
+    let script = format!(
+        "while :; do timeout 60 ffmpeg -nostdin -v error -re -f lavfi -i testsrc2=s=320x180:r=30 \
+         -c:v libx264 -preset ultrafast -tune zerolatency -g 30 -pix_fmt yuv420p -f mpegts \
+         'srt://127.0.0.1:{port}?mode=listener'; done"
+    );
+    let mut listener = Command::new("sh");
+    let listener = listener.args(["-c", &script]).stderr(Stdio::null()).kill_on_drop(true).spawn();
+    let door = supervise(config(&format!("ffmpeg:srt://127.0.0.1:{port}")));
+    let status = door.wait_for(|status| status.state.is_live()).await;
+    assert_eq!(sizes(&status), [("main", 320, 180)]);
+    assert!(status.layers[0].video.codec.starts_with("avc1."), "{status:?}");
+    let units = Reader::new(&door.camera.feed.layers()[0]).take(60).await;
+    assert!(units.iter().filter(|unit| unit.is_key).count() >= 2, "copied, with its key frames");
+    // It would start another when this caller goes.
+    listener.unwrap().kill().await.unwrap();
     door.stop().await;
 }
 

@@ -18,7 +18,7 @@ use hyper::{
 };
 use hyper_util::rt::TokioIo;
 use media::{
-    egress::handle::{CreateError, Resource},
+    egress::handle::{CreateError, Resource, SessionKind},
     live::Live,
 };
 use tokio::{
@@ -84,7 +84,16 @@ pub struct Origin {
 
 impl Origin {
     pub async fn start(port: u16) -> Self {
-        let live = Arc::new(start("test:320x180").await);
+        Self::at(port, "test:320x180").await
+    }
+
+    /// With another camera.
+    pub async fn of(source: &str) -> Self {
+        Self::at(0, source).await
+    }
+
+    async fn at(port: u16, source: &str) -> Self {
+        let live = Arc::new(start(source).await);
         wait_for(&live, domain::CameraState::is_live).await;
         let deleted = Arc::new(AtomicUsize::new(0));
         let (of_http, count) = (live.clone(), deleted.clone());
@@ -124,7 +133,8 @@ async fn serve(live: Arc<Live>, deleted: Arc<AtomicUsize>, request: Request<Inco
         }
         (Method::DELETE, Some(secret)) => {
             let secret = (*secret).to_owned().into();
-            if live.rtc().delete(&Resource { camera, secret }).await {
+            let resource = Resource { kind: SessionKind::Viewer, camera, secret };
+            if live.rtc().delete(&resource).await {
                 deleted.fetch_add(1, Ordering::SeqCst);
             }
             answer(200, ("allow", "DELETE"), String::new())

@@ -5,20 +5,21 @@ use std::{collections::HashMap, sync::Arc};
 use app::ssr::{Admin, Backend, CameraAdmin, CameraAdminError, Viewer};
 use axum::{
     Json,
-    body::Bytes,
-    extract::{Path, State, rejection::BytesRejection},
-    http::{HeaderMap, StatusCode, header},
+    extract::{Path, State},
+    http::{StatusCode, header},
     response::{IntoResponse as _, Response},
 };
 use domain::{CameraDefinition, CameraDetails, CameraId, CameraProbe, CameraStatus, ManagedBy};
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
-use super::session;
+use super::{input, openapi::schema, session};
 use crate::error::Problem;
 
 /// Every camera, ordered by id.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 pub(crate) struct Cameras {
+    #[schema(value_type = Vec<Object>)]
     items: Vec<Item>,
 }
 
@@ -30,7 +31,10 @@ struct Item {
     managed: Option<ManagedBy>,
 }
 
-/// `GET /api/cameras`
+/// Cameras
+///
+/// Every camera and its state, never its URL.
+#[utoipa::path(get, path = "/api/cameras", tag = "cameras", responses((status = 200, body = Cameras)))]
 pub(crate) async fn list(
     _viewer: Viewer,
     State(backend): State<Backend>,
@@ -46,20 +50,24 @@ pub(crate) async fn list(
     Ok(Json(Cameras { items: statuses.iter().map(item).collect() }))
 }
 
-/// `POST /api/cameras` → 201, `Location`.
+/// Add a camera
+#[utoipa::path(post, path = "/api/cameras", tag = "cameras", request_body = schema::CameraDefinition,
+    responses((status = 201, body = schema::CameraDefinition)))]
 pub(crate) async fn create(
     _admin: Admin,
     State(cameras): State<Arc<dyn CameraAdmin>>,
-    headers: HeaderMap,
-    body: Result<Bytes, BytesRejection>,
+    input::Json(definition): input::Json<CameraDefinition>,
 ) -> Result<Response, Problem> {
-    let definition: CameraDefinition = session::read_json(&headers, &session::read(body)?)?;
     let details = cameras.create(definition).await?;
     let location = session::header(format!("/api/cameras/{}", details.id))?;
     Ok((StatusCode::CREATED, [(header::LOCATION, location)], Json(details)).into_response())
 }
 
-/// `GET /api/cameras/{id}`: for administrators, for even a host may be more than viewers are to know.
+/// Definition of a camera
+///
+/// For administrators, for even a host may be more than viewers are to know.
+#[utoipa::path(get, path = "/api/cameras/{id}", tag = "cameras", params(schema::CameraIdParam),
+    responses((status = 200, body = schema::CameraDefinition)))]
 pub(crate) async fn show(
     _admin: Admin,
     State(cameras): State<Arc<dyn CameraAdmin>>,
@@ -68,22 +76,24 @@ pub(crate) async fn show(
     Ok(Json(cameras.details(session::parse_camera(&id)?).await?))
 }
 
-/// `PUT /api/cameras/{id}`
+/// Change a camera
+#[utoipa::path(put, path = "/api/cameras/{id}", tag = "cameras", params(schema::CameraIdParam),
+    request_body = schema::CameraDefinition, responses((status = 200, body = schema::CameraDefinition)))]
 pub(crate) async fn replace(
     _admin: Admin,
     State(cameras): State<Arc<dyn CameraAdmin>>,
     Path(id): Path<String>,
-    headers: HeaderMap,
-    body: Result<Bytes, BytesRejection>,
+    input::Json(definition): input::Json<CameraDefinition>,
 ) -> Result<Json<CameraDetails>, Problem> {
-    let definition: CameraDefinition = session::read_json(&headers, &session::read(body)?)?;
     if session::parse_camera(&id)? != definition.id {
         return Err(Problem::bad_request("id is another one than that of the URL"));
     }
     Ok(Json(cameras.update(definition).await?))
 }
 
-/// `DELETE /api/cameras/{id}` → 204.
+/// Remove a camera
+#[utoipa::path(delete, path = "/api/cameras/{id}", tag = "cameras", params(schema::CameraIdParam),
+    responses((status = 204)))]
 pub(crate) async fn remove(
     _admin: Admin,
     State(cameras): State<Arc<dyn CameraAdmin>>,
@@ -93,19 +103,23 @@ pub(crate) async fn remove(
     Ok(StatusCode::NO_CONTENT)
 }
 
-#[derive(Deserialize)]
-struct ProbeRequest {
+/// What is to be probed.
+#[derive(Deserialize, ToSchema)]
+pub(crate) struct ProbeRequest {
+    /// Of the camera.
     url: String,
 }
 
-/// `POST /api/cameras/probe` with `{url}`
+/// What a camera offers
+///
+/// Connects to it, in at most 15 s.
+#[utoipa::path(post, path = "/api/cameras/probe", tag = "cameras", request_body = ProbeRequest,
+    responses((status = 200, body = Object)))]
 pub(crate) async fn probe(
     _admin: Admin,
     State(cameras): State<Arc<dyn CameraAdmin>>,
-    headers: HeaderMap,
-    body: Result<Bytes, BytesRejection>,
+    input::Json(request): input::Json<ProbeRequest>,
 ) -> Result<Json<CameraProbe>, Problem> {
-    let request: ProbeRequest = session::read_json(&headers, &session::read(body)?)?;
     Ok(Json(cameras.probe(request.url).await?))
 }
 

@@ -22,7 +22,10 @@ use tokio::{
     time::{MissedTickBehavior, interval},
 };
 
-use super::session::{self, Caller};
+use super::{
+    input,
+    session::{self, Caller},
+};
 use crate::{
     error::Problem,
     events::{EventStreams, Kind, Reader, StreamError},
@@ -47,7 +50,7 @@ pub(crate) async fn open(
     let wanted = if body.is_empty() {
         Kind::ALL.to_vec()
     } else {
-        let names: Vec<String> = session::read_any_json(&headers, &body)?;
+        let names: Vec<String> = input::read_json(&headers, &body)?;
         let kind = |name: &String| {
             Kind::of_name(name).ok_or_else(|| {
                 let all = Kind::ALL.map(Kind::name).join(", ");
@@ -56,9 +59,9 @@ pub(crate) async fn open(
         };
         names.iter().map(kind).collect::<Result<_, _>>()?
     };
-    let resource = session::resource(&camera, session)?;
+    let resource = session::viewer(&camera, session)?;
     rtc.stats(&resource).await.ok_or_else(session::no_session)?;
-    let path = session::path("whep", &resource);
+    let path = session::path(&resource);
     let name = streams.open(resource, wanted, Instant::now()).map_err(|error| {
         let status = match error {
             StreamError::SessionFull => StatusCode::CONFLICT,
@@ -77,7 +80,7 @@ pub(crate) async fn close(
     State(streams): State<EventStreams>,
     Path((camera, session, name)): Path<(String, String, String)>,
 ) -> Result<StatusCode, Problem> {
-    let resource = session::resource(&camera, session)?;
+    let resource = session::viewer(&camera, session)?;
     if streams.close(&resource, &name) { Ok(StatusCode::OK) } else { Err(no_stream()) }
 }
 
@@ -89,7 +92,7 @@ pub(crate) async fn read(
     State(backend): State<Backend>,
     Path((camera, session, name)): Path<(String, String, String)>,
 ) -> Result<Response, Problem> {
-    let resource = session::resource(&camera, session)?;
+    let resource = session::viewer(&camera, session)?;
     let Some(stats) = rtc.stats(&resource).await else {
         streams.close_session(&resource);
         return Err(no_stream());

@@ -3,23 +3,27 @@
 use app::ssr::Viewer;
 use axum::{
     Json,
-    body::Bytes,
-    extract::{Path, State, rejection::BytesRejection},
-    http::{HeaderMap, StatusCode},
+    extract::{Path, State},
+    http::StatusCode,
 };
-use media::egress::handle::RtcHandle;
+use media::egress::handle::{RtcHandle, SessionKind};
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
-use super::session::{self, Caller};
+use super::{
+    input,
+    session::{self, Caller},
+};
 use crate::error::Problem;
 
-#[derive(Deserialize)]
-struct Offer {
+/// What a player offers.
+#[derive(Deserialize, ToSchema)]
+pub(crate) struct Offer {
     sdp: String,
 }
 
 /// Answer to an offer.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 pub(crate) struct Answer {
     /// So that it can be given to `setRemoteDescription` as it is.
     r#type: &'static str,
@@ -28,29 +32,26 @@ pub(crate) struct Answer {
     location: String,
 }
 
-/// `{sdp}` → `{type, sdp, location}`
+/// Watch a camera, older form of WHEP
+#[utoipa::path(post, path = "/api/offer/{camera}", tag = "cameras",
+    params(("camera" = String, Path, description = "Id of the camera.")), request_body = Offer,
+    responses((status = 200, body = Answer)))]
 pub(crate) async fn create(
     _viewer: Viewer,
     State(rtc): State<RtcHandle>,
     caller: Caller,
     Path(camera): Path<String>,
-    headers: HeaderMap,
-    body: Result<Bytes, BytesRejection>,
+    input::Json(offer): input::Json<Offer>,
 ) -> Result<Json<Answer>, Problem> {
-    let offer: Offer = session::read_json(&headers, &session::read(body)?)?;
     let camera = session::parse_camera(&camera)?;
     let created = rtc.create(&camera, offer.sdp.as_bytes(), caller.remote).await;
     let created = created.map_err(session::create_problem)?;
-    let resource = session::of(camera, &created);
+    let resource = session::of(SessionKind::Viewer, camera, &created);
     if created.counter_offer.is_some() {
         // This form has no way to answer it.
         rtc.delete(&resource).await;
         let text = "the offer cannot be answered as it is; WHEP could answer with a counter-offer";
         return Err(Problem::new(StatusCode::UNPROCESSABLE_ENTITY, text));
     }
-    Ok(Json(Answer {
-        r#type: "answer",
-        location: session::path("whep", &resource),
-        sdp: created.sdp,
-    }))
+    Ok(Json(Answer { r#type: "answer", location: session::path(&resource), sdp: created.sdp }))
 }

@@ -13,12 +13,11 @@ use domain::CameraId;
 use jiff::Timestamp;
 use media::{
     egress::handle::{
-        CreateError, Created, Patch, PatchError, Patched, Resource, RtcHandle, SessionSecret,
+        CreateError, Created, Patch, PatchError, Patched, Resource, RtcHandle, SessionKind,
+        SessionSecret,
     },
     sansio::sdp::OfferError,
 };
-use serde::de::DeserializeOwned;
-use serde_json::{Map, Value};
 
 use crate::{auth::SessionSigner, client_addr::ClientAddr, error::Problem, events::EventStreams};
 
@@ -53,18 +52,44 @@ pub(crate) fn parse_camera(text: &str) -> Result<CameraId, Problem> {
     text.parse().map_err(|_| Problem::not_found("there is no such camera"))
 }
 
-pub(crate) fn resource(camera: &str, session: String) -> Result<Resource, Problem> {
-    Ok(Resource { camera: parse_camera(camera)?, secret: SessionSecret::from(session) })
+/// The role that changes a session of a kind.
+pub(crate) trait Role {
+    const KIND: SessionKind;
+}
+
+impl Role for app::ssr::Viewer {
+    const KIND: SessionKind = SessionKind::Viewer;
+}
+
+impl Role for app::ssr::Operator {
+    const KIND: SessionKind = SessionKind::Publisher;
+}
+
+pub(crate) fn resource(
+    kind: SessionKind,
+    camera: &str,
+    session: String,
+) -> Result<Resource, Problem> {
+    Ok(Resource { kind, camera: parse_camera(camera)?, secret: SessionSecret::from(session) })
+}
+
+/// A viewer's session.
+pub(crate) fn viewer(camera: &str, session: String) -> Result<Resource, Problem> {
+    resource(SessionKind::Viewer, camera, session)
 }
 
 /// A session that was made for that camera.
-pub(crate) fn of(camera: CameraId, created: &Created) -> Resource {
-    Resource { camera, secret: created.secret.clone() }
+pub(crate) fn of(kind: SessionKind, camera: CameraId, created: &Created) -> Resource {
+    Resource { kind, camera, secret: created.secret.clone() }
 }
 
-/// Path of a session below `whep` or `whip`.
-pub(crate) fn path(kind: &str, resource: &Resource) -> String {
-    format!("/{kind}/{}/{}", resource.camera, resource.secret.expose())
+/// Path of a session.
+pub(crate) fn path(resource: &Resource) -> String {
+    let endpoint = match resource.kind {
+        SessionKind::Viewer => "whep",
+        SessionKind::Publisher => "whip",
+    };
+    format!("/{endpoint}/{}/{}", resource.camera, resource.secret.expose())
 }
 
 pub(crate) fn header(text: String) -> Result<HeaderValue, Problem> {
@@ -80,34 +105,6 @@ pub(crate) fn read(body: Result<Bytes, BytesRejection>) -> Result<Bytes, Problem
     body.map_err(|refused| Problem::new(refused.status(), "the body is too large or was cut off"))
 }
 
-/// The JSON object in a request's body.
-pub(crate) fn read_json<T: DeserializeOwned>(
-    headers: &HeaderMap,
-    body: &[u8],
-) -> Result<T, Problem> {
-    // Serde would take a list for a structure, its items for the fields.
-    let object: Map<String, Value> = read_any_json(headers, body)?;
-    T::deserialize(Value::Object(object)).map_err(not_expected)
-}
-
-/// The JSON in a request's body, which may be a list.
-pub(crate) fn read_any_json<T: DeserializeOwned>(
-    headers: &HeaderMap,
-    body: &[u8],
-) -> Result<T, Problem> {
-    if content_type(headers).as_deref() != Some("application/json") {
-        return Err(unsupported("application/json"));
-    }
-    serde_json::from_slice(body).map_err(not_expected)
-}
-
-/// Says what is wrong without the value, which may be a camera's URL.
-fn not_expected(error: serde_json::Error) -> Problem {
-    let text = error.to_string();
-    let reason = crate::config::without_value(&text);
-    Problem::bad_request(format!("the body is not what is expected: {reason}"))
-}
-
 /// The offer in a request's body.
 pub(crate) fn read_offer(
     headers: &HeaderMap,
@@ -120,12 +117,12 @@ pub(crate) fn read_offer(
 }
 
 /// Without its parameters, in small letters.
-fn content_type(headers: &HeaderMap) -> Option<String> {
+pub(crate) fn content_type(headers: &HeaderMap) -> Option<String> {
     let value = headers.get(header::CONTENT_TYPE)?.to_str().ok()?;
     Some(value.split(';').next()?.trim().to_ascii_lowercase())
 }
 
-fn unsupported(expected: &str) -> Problem {
+pub(crate) fn unsupported(expected: &str) -> Problem {
     Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, format!("send the body as {expected}"))
 }
 
@@ -162,14 +159,14 @@ fn http_date(from_now: Duration) -> String {
 
 /// `PATCH` on a session: more candidates (204), an ICE restart (200), or the answer to our offer (204).
 /// `R` is the role that it needs.
-pub(crate) async fn patch<R>(
+pub(crate) async fn patch<R: Role>(
     _role: R,
     State(rtc): State<RtcHandle>,
     Path((camera, session)): Path<(String, String)>,
     headers: HeaderMap,
     body: Result<Bytes, BytesRejection>,
 ) -> Result<Response, Problem> {
-    let resource = &resource(&camera, session)?;
+    let resource = &resource(R::KIND, &camera, session)?;
     let content_type = content_type(&headers);
     let is_fragment = match content_type.as_deref() {
         Some(SDP_FRAGMENT) => true,
@@ -207,13 +204,13 @@ pub(crate) async fn patch<R>(
 }
 
 /// `DELETE` on a session → 200; afterwards 404. `R` is the role that it needs.
-pub(crate) async fn delete<R>(
+pub(crate) async fn delete<R: Role>(
     _role: R,
     State(rtc): State<RtcHandle>,
     State(streams): State<EventStreams>,
     Path((camera, session)): Path<(String, String)>,
 ) -> Result<StatusCode, Problem> {
-    let resource = resource(&camera, session)?;
+    let resource = resource(R::KIND, &camera, session)?;
     streams.close_session(&resource);
     if rtc.delete(&resource).await { Ok(StatusCode::OK) } else { Err(no_session()) }
 }

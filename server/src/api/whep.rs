@@ -11,11 +11,11 @@ use axum::{
     http::{HeaderMap, StatusCode},
     response::Response,
 };
-use media::egress::handle::{LayerChoice, LayerError, RtcHandle, SessionStats};
+use media::egress::handle::{LayerChoice, LayerError, RtcHandle, SessionKind, SessionStats};
 use serde::{Deserialize, Serialize};
 
 use super::{
-    links,
+    input, links,
     session::{self, Caller},
 };
 use crate::{HttpSettings, error::Problem};
@@ -34,7 +34,7 @@ pub(crate) async fn create(
     let camera = session::parse_camera(&camera)?;
     let created =
         rtc.create(&camera, &offer, caller.remote).await.map_err(session::create_problem)?;
-    let path = session::path("whep", &session::of(camera, &created));
+    let path = session::path(&session::of(SessionKind::Viewer, camera, &created));
     let query = caller.query(&path);
     let mut links = settings.ice_servers.clone();
     for link in links::extensions(&path, &query) {
@@ -46,7 +46,7 @@ pub(crate) async fn create(
 /// Body of a layer request. What H.264 has no layers of (`spatialLayerId` and its like) is left alone.
 #[derive(Debug, Default, PartialEq, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
-struct LayerRequest {
+pub(crate) struct LayerRequest {
     media_id: Option<MediaId>,
     rid: Option<String>,
     /// As live777 and Broadcast Box name the rid.
@@ -60,7 +60,7 @@ struct LayerRequest {
 /// Text in the draft, a number with some players.
 #[derive(Debug, PartialEq, Deserialize)]
 #[serde(untagged)]
-enum MediaId {
+pub(crate) enum MediaId {
     Text(String),
     Index(u16),
 }
@@ -82,11 +82,9 @@ pub(crate) async fn select_layer(
     _viewer: Viewer,
     State(rtc): State<RtcHandle>,
     Path((camera, session)): Path<(String, String)>,
-    headers: HeaderMap,
-    body: Result<Bytes, BytesRejection>,
+    input::Json(mut request): input::Json<LayerRequest>,
 ) -> Result<StatusCode, Problem> {
-    let mut request: LayerRequest = session::read_json(&headers, &session::read(body)?)?;
-    let resource = session::resource(&camera, session)?;
+    let resource = session::viewer(&camera, session)?;
     let stats = rtc.stats(&resource).await.ok_or_else(session::no_session)?;
     let media_id = request.media_id.take().map(|id| match id {
         MediaId::Text(text) => text,
@@ -105,7 +103,7 @@ pub(crate) async fn select_layer(
 }
 
 #[derive(Deserialize)]
-struct PauseRequest {
+pub(crate) struct PauseRequest {
     paused: bool,
 }
 
@@ -114,11 +112,9 @@ pub(crate) async fn pause(
     _viewer: Viewer,
     State(rtc): State<RtcHandle>,
     Path((camera, session)): Path<(String, String)>,
-    headers: HeaderMap,
-    body: Result<Bytes, BytesRejection>,
+    input::Json(request): input::Json<PauseRequest>,
 ) -> Result<StatusCode, Problem> {
-    let request: PauseRequest = session::read_json(&headers, &session::read(body)?)?;
-    let resource = session::resource(&camera, session)?;
+    let resource = session::viewer(&camera, session)?;
     if rtc.set_paused(&resource, request.paused).await {
         Ok(StatusCode::OK)
     } else {
@@ -168,7 +164,7 @@ pub(crate) async fn stats(
     State(rtc): State<RtcHandle>,
     Path((camera, session)): Path<(String, String)>,
 ) -> Result<Json<Stats>, Problem> {
-    let stats = rtc.stats(&session::resource(&camera, session)?).await;
+    let stats = rtc.stats(&session::viewer(&camera, session)?).await;
     stats.map(|stats| Json(stats.into())).ok_or_else(session::no_session)
 }
 

@@ -9,7 +9,7 @@ use axum::{
     http::HeaderMap,
     response::Response,
 };
-use media::egress::handle::RtcHandle;
+use media::egress::handle::{RtcHandle, SessionKind};
 
 use super::session::{self, Caller};
 use crate::{HttpSettings, error::Problem};
@@ -28,7 +28,7 @@ pub(crate) async fn create(
     let camera = session::parse_camera(&camera)?;
     let created =
         rtc.publish(&camera, &offer, caller.remote).await.map_err(session::create_problem)?;
-    let path = session::path("whip", &session::of(camera, &created));
+    let path = session::path(&session::of(SessionKind::Publisher, camera, &created));
     let query = caller.query(&path);
     session::created(created, &path, &query, settings.ice_servers.iter().cloned())
 }

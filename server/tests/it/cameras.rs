@@ -18,7 +18,7 @@ async fn a_camera_is_added_shown_changed_and_removed() {
     let definition = json!({
         "id": "yard", "name": "Yard", "url": "rtsp://admin:s3cret@127.0.0.1:9/main?pw=s3cret",
         "sub_url": "rtsp://127.0.0.1:9/sub", "on_demand": true, "audio": false,
-        "rtsp_transport": "udp",
+        "rtsp_transport": "udp", "media": { "max_kbps": 8000 },
     });
     let created = application.send_json("POST", "/api/cameras", definition).await;
     assert_eq!((created.status, created.header("location")), (201, "/api/cameras/yard"));
@@ -26,6 +26,10 @@ async fn a_camera_is_added_shown_changed_and_removed() {
         "id": "yard", "name": "Yard", "url": "rtsp://127.0.0.1:9/…", "url_has_credentials": true,
         "sub_url": "rtsp://127.0.0.1:9/…", "sub_url_has_credentials": false, "on_demand": true,
         "audio": false, "rtsp_transport": "udp", "managed": "api",
+        "media": {
+            "target_kbps": 3000, "max_kbps": 8000, "min_kbps": 600, "key_frame_interval_ms": 1500,
+            "jitter_buffer_ms": 60, "simulcast": true,
+        },
     });
     assert_eq!(created.json().await, shown);
     let found = application.send("GET", "/api/cameras/yard", &[], "").await;
@@ -106,7 +110,7 @@ async fn a_configuration_that_is_read_again_changes_only_what_differs() {
     let (door, _) = application.session().await;
     application.cameras.set_config(config(folder.path(), TEST_CAMERA).cameras()).await;
     assert_eq!(source("yard"), "test:64x64", "the API's own again");
-    assert_eq!(application.send("DELETE", &door, &[], "").await.status, 200, "still connected");
+    assert_eq!(application.send("DELETE", &door, &[], "").await.status, 200, "its session goes on");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

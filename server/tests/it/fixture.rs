@@ -1,32 +1,36 @@
 //! The whole application without its socket: real router, real catalog, real live plane.
 
-use std::{net::SocketAddr, path::Path, sync::Arc, time::Duration};
+use std::{path::Path, sync::Arc, time::Duration};
 
 use axum::{
-    Router,
     body::{Body, Bytes},
-    http::{HeaderMap, Request},
+    http::{HeaderMap, Request, Response},
 };
 use catalog::{
-    BlobStore, Catalog,
+    BlobKey, BlobStore, Catalog, CatalogUrl, Uploads,
     blob::{FolderStore, LinkSecret},
 };
 use futures::StreamExt as _;
 use media::live::{Live, LiveConfig};
 use server::{
-    AppState, HttpSettings,
+    AppState, Front, HttpSettings,
     auth::Auth,
     cameras::CameraRegistry,
     config::{Config, Overrides},
     events::EventStreams,
+    ingest::BucketEvents,
+    page_cache::{self, Clock},
     router::router,
     site,
+    thumbs::ThumbCache,
 };
 use tokio::{
     runtime::Handle,
-    sync::{Mutex, MutexGuard},
+    sync::{Mutex, MutexGuard, mpsc},
+    task::JoinHandle,
     time::timeout,
 };
+use tokio_util::sync::CancellationToken;
 use tower::ServiceExt as _;
 
 /// One application at a time. Damwall is one application on one runtime in a process, and Leptos keeps
@@ -37,59 +41,142 @@ static ONE_AT_A_TIME: Mutex<()> = Mutex::const_new(());
 pub(crate) const TOKEN: [u8; 32] = [7; 32];
 /// What Chromium offers to receive a video and a sound.
 pub(crate) const OFFER: &str = include_str!("../../../media/tests/it/chromium_offer.sdp");
+/// `Content-Type` of offers and answers.
+pub(crate) const SDP: &[(&str, &str)] = &[("content-type", "application/sdp")];
+/// `Content-Type` of changes to an ICE session.
+pub(crate) const FRAGMENT: (&str, &str) = ("content-type", "application/trickle-ice-sdpfrag");
+/// More candidates of the ICE session that [`OFFER`] begins.
+pub(crate) const TRICKLE: &str = "a=ice-ufrag:fJd/\r\na=ice-pwd:d1kmiUsc++9Iq+8bTBRibIII\r\n\
+    m=video 9 UDP/TLS/RTP/SAVPF 0\r\na=mid:0\r\n\
+    a=candidate:1 1 udp 2113937151 127.0.0.1 50000 typ host\r\n\
+    a=candidate:2 1 udp 2113937151 d354d350-ffd8-44dc-8314-12d31d03d714.local 41401 typ host\r\n\
+    a=candidate:3 1 tcp 1518280447 127.0.0.1 9 typ host tcptype active\r\n\
+    a=end-of-candidates\r\n";
+/// A new ICE session.
+pub(crate) const RESTART: &str = "a=ice-ufrag:Zyxw\r\na=ice-pwd:vw5LmwG4y/e6dPP/zAP9Gp5kabcd\r\n\
+    m=video 9 UDP/TLS/RTP/SAVPF 0\r\na=mid:0\r\n\
+    a=candidate:1 1 udp 2113937151 127.0.0.1 50001 typ host\r\n";
 /// A configuration with a camera that is always live.
 pub(crate) const TEST_CAMERA: &str = "[[cameras]]\nid = \"door\"\nurl = \"test:320x180\"\n";
 
 pub(crate) struct Application {
-    pub(crate) router: Router,
+    pub(crate) front: Front,
+    pub(crate) catalog: Catalog,
+    pub(crate) store: BlobStore,
+    pub(crate) clock: Clock,
+    token: CancellationToken,
+    keeping: JoinHandle<()>,
     pub(crate) live: Live,
     pub(crate) events: EventStreams,
     pub(crate) cameras: CameraRegistry,
+    /// Objects that the store says have changed.
+    pub(crate) changed: mpsc::Receiver<BlobKey>,
+    pub(crate) uploads: Uploads,
     _turn: MutexGuard<'static, ()>,
 }
 
 impl Application {
     /// As `damwall serve` puts it together, from a configuration's text.
     pub(crate) async fn start(folder: &Path, auth: Auth, toml: &str) -> Self {
+        let store = FolderStore::open(&folder.join("blobs"), LinkSecret::new([1; 32])).unwrap();
+        Self::start_on(folder, auth, toml, BlobStore::Folder(store)).await
+    }
+
+    /// The same over another store.
+    pub(crate) async fn start_on(folder: &Path, auth: Auth, toml: &str, store: BlobStore) -> Self {
         let turn = ONE_AT_A_TIME.lock().await;
         let site = folder.join("site");
         std::fs::create_dir_all(site.join("pkg")).unwrap();
         std::fs::write(site.join("pkg/damwall.abc.js"), "// code").unwrap();
+        for (suffix, text) in [("", "code"), (".gz", "code in gzip"), (".br", "code in brotli")] {
+            std::fs::write(site.join(format!("pkg/damwall.abc.wasm{suffix}")), text).unwrap();
+        }
         std::fs::write(site.join("favicon.svg"), "<svg/>").unwrap();
         let mut leptos = site::options(&site);
         // The names of hashed files are beside the program, which a test is not.
         leptos.hash_files = false;
         let config = config(folder, toml);
         let live = LiveConfig {
-            udp_addr: SocketAddr::from(([127, 0, 0, 1], 0)),
-            announced: Vec::new(),
+            udp_addr: config.live.udp_addr.unwrap_or(([127, 0, 0, 1], 0).into()),
+            tcp_addr: config.live.tcp_addr,
+            announced: config.live.announced_ips.clone(),
             limits: config.limits(),
             cameras: Vec::new(),
         };
         let live = Live::start(live, &Handle::current()).await.unwrap();
-        let catalog = Catalog::open_sqlite(&folder.join("catalog.sqlite")).await.unwrap();
+        let catalog = open_catalog(folder).await;
         let cameras =
             CameraRegistry::start(catalog.clone(), live.cameras().clone(), config.cameras())
                 .await
                 .unwrap();
-        let store = FolderStore::open(&folder.join("blobs"), LinkSecret::new([1; 32])).unwrap();
+        let (bucket_events, changed) = BucketEvents::new(&config);
         let events = EventStreams::default();
-        let router = router(AppState {
+        let uploads = Uploads::new(catalog.clone(), store.clone());
+        let clock = Clock::default();
+        let cache = page_cache::Settings {
+            folder: Some(folder.join("cache/pages")),
+            build: "test".to_owned(),
+            is_open: auth.is_open(),
+            clock: clock.clone(),
+        };
+        let thumbs = folder.join("cache/thumbs");
+        let thumbs = ThumbCache::new(
+            catalog.clone(),
+            store.clone(),
+            Some(thumbs),
+            auth.is_open(),
+            clock.clone(),
+        );
+        let (changes, thumb_changes) = (catalog.changes(), catalog.changes());
+        let front = router(AppState {
             backend: app::ssr::Backend {
                 catalog: catalog.clone(),
+                store: store.clone(),
                 cameras: live.statuses(),
                 camera_admin: Arc::new(cameras.clone()),
+                ice_servers: server::ice_servers(&config),
                 media_origin: None,
+                show_location: config.library.show_location,
             },
-            catalog,
-            store: BlobStore::Folder(store),
+            catalog: catalog.clone(),
+            store: store.clone(),
+            store_health: server::store_health::StoreHealth::new(store.clone()),
+            uploads: uploads.clone(),
             rtc: live.rtc().clone(),
             events: events.clone(),
+            bucket_events,
             auth,
             http: Arc::new(HttpSettings::from(&config)),
+            cache,
+            thumbs: thumbs.clone(),
             leptos,
         });
-        Self { router, live, events, cameras, _turn: turn }
+        front.pages().warm_up().await;
+        let token = CancellationToken::new();
+        let (pages, stop) = (front.pages().clone(), token.clone());
+        let keeping = tokio::spawn(async move {
+            tokio::join!(pages.run(changes, stop.clone()), thumbs.run(thumb_changes, stop));
+        });
+        Self {
+            front,
+            live,
+            events,
+            cameras,
+            catalog,
+            store,
+            changed,
+            uploads,
+            clock,
+            token,
+            keeping,
+            _turn: turn,
+        }
+    }
+
+    /// Writes what outlives a restart.
+    pub(crate) async fn stop(self) {
+        self.token.cancel();
+        self.keeping.await.unwrap();
     }
 
     /// Waits until a camera sends pictures.
@@ -109,15 +196,16 @@ impl Application {
         headers: &[(&str, &str)],
         body: impl Into<Body>,
     ) -> Answer {
-        let mut request =
-            Request::builder().method(method).uri(path).header("host", "localhost:3000");
+        let mut request = Request::builder().method(method).uri(path);
+        if headers.iter().all(|(name, _)| *name != "host") {
+            request = request.header("host", "localhost:3000");
+        }
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
         let response =
-            self.router.clone().oneshot(request.body(body.into()).unwrap()).await.unwrap();
-        let (parts, body) = response.into_parts();
-        Answer { status: parts.status.as_u16(), headers: parts.headers, body }
+            self.front.clone().oneshot(request.body(body.into()).unwrap()).await.unwrap();
+        Answer::of(response.map(Body::new))
     }
 
     pub(crate) async fn send_json(
@@ -144,6 +232,11 @@ impl Application {
     }
 }
 
+/// The application's catalog, as another process sees it.
+pub(crate) async fn open_catalog(folder: &Path) -> Catalog {
+    Catalog::open(&CatalogUrl::Sqlite(folder.join("catalog.sqlite"))).await.unwrap()
+}
+
 /// Reads a configuration as `damwall serve` does.
 pub(crate) fn config(folder: &Path, toml: &str) -> Config {
     let file = folder.join("damwall.toml");
@@ -159,6 +252,11 @@ pub(crate) struct Answer {
 }
 
 impl Answer {
+    pub(crate) fn of(response: Response<Body>) -> Self {
+        let (parts, body) = response.into_parts();
+        Self { status: parts.status.as_u16(), headers: parts.headers, body }
+    }
+
     /// A header's text; empty when it is not there.
     pub(crate) fn header(&self, name: &str) -> &str {
         self.headers.get(name).map(|value| value.to_str().unwrap()).unwrap_or_default()

@@ -2,12 +2,35 @@
 
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
+mod api;
+mod behind_nginx;
+mod blob;
 mod cameras;
 mod cross_origin;
+#[path = "../../../catalog/tests/it/database.rs"]
+#[allow(dead_code, unused_macros, unused_imports, reason = "the catalog's tests use the rest")]
+mod database;
 mod fixture;
+mod half_open;
+mod ingest;
+mod jobs;
+#[path = "../../../catalog/tests/it/links.rs"]
+mod links;
+mod openapi;
+mod page_cache;
+mod processes;
+mod program;
 mod router;
 mod sessions;
 mod signalling;
+mod store_away;
+#[path = "../../../catalog/tests/it/store_suite.rs"]
+mod store_suite;
+mod thumbs;
+mod uploads;
+#[path = "../../../catalog/tests/it/weed.rs"]
+mod weed;
+mod whip;
 
 use std::{
     path::Path,
@@ -84,6 +107,14 @@ fn every_command_explains_itself() {
             "{command:?}"
         );
     }
+}
+
+#[test]
+fn the_version_says_how_the_program_was_compiled() {
+    let folder = tempfile::tempdir().unwrap();
+    let text = stdout(&damwall(folder.path(), &["--version"], &[]));
+    let build = if cfg!(debug_assertions) { "debug" } else { "release" };
+    assert_eq!(text, format!("damwall {} ({build})\n", env!("CARGO_PKG_VERSION")));
 }
 
 #[test]

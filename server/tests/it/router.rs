@@ -35,11 +35,15 @@ async fn every_answer_says_how_long_it_may_be_kept() {
     let folder = tempfile::tempdir().unwrap();
     let open = Application::start(folder.path(), Auth::open(vec![]), "").await;
     for (path, status, cache_control) in [
-        ("/assets", 200, "private, no-store"),
+        ("/assets", 200, "public, max-age=0, s-maxage=60, stale-while-revalidate=120"),
         ("/live", 200, "private, no-store"),
-        ("/api/assets", 200, "private, no-store"),
+        ("/api/assets", 200, "public, max-age=5, s-maxage=60, stale-while-revalidate=120"),
         ("/api/cameras", 200, "private, no-store"),
+        ("/api/jobs", 200, "private, no-store"),
+        ("/api/jobs?state=lost", 400, "private, no-store"),
+        ("/api/assets/nonsense/renditions", 404, "private, no-store"),
         ("/fn/cameras", 200, "private, no-store"),
+        ("/fn/ice-servers", 200, "private, no-store"),
         ("/healthz", 200, "private, no-store"),
         ("/readyz", 200, "private, no-store"),
         ("/pkg/damwall.abc.js", 200, "public, max-age=31536000, immutable"),
@@ -83,6 +87,22 @@ async fn without_a_token_only_health_login_and_the_builds_files_are_answered() {
         ("GET", "/fn/assets"),
         ("GET", "/fn/asset"),
         ("GET", "/fn/cameras"),
+        ("GET", "/fn/ice-servers"),
+        ("GET", "/fn/library"),
+        ("GET", "/fn/derived"),
+        ("GET", "/fn/collections"),
+        ("POST", "/fn/assets-change"),
+        ("POST", "/fn/assets-undo"),
+        ("POST", "/fn/asset-save"),
+        ("POST", "/fn/trash-empty"),
+        ("POST", "/fn/collection-add"),
+        ("POST", "/fn/collection-change"),
+        ("POST", "/fn/filter-save"),
+        ("POST", "/fn/filter-delete"),
+        ("POST", "/fn/jobs-retry"),
+        ("GET", "/assets/trash"),
+        ("GET", "/assets/collections"),
+        ("GET", "/assets/collections/1"),
         ("POST", "/api/cameras"),
         ("POST", "/api/cameras/probe"),
         ("GET", "/api/cameras/door"),
@@ -131,4 +151,53 @@ async fn without_a_token_only_health_login_and_the_builds_files_are_answered() {
     }
     let unsigned = ask(&closed, "GET", "/blob/a.jpg", &[("authorization", &bearer)]).await;
     assert_eq!(unsigned.status, StatusCode::FORBIDDEN, "the signature is the permission");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn ice_servers_and_their_credentials_are_for_viewers_only() {
+    let folder = tempfile::tempdir().unwrap();
+    let toml = "[[live.ice_servers]]\nurl = \"stun:stun.example\"\n\
+                [[live.ice_servers]]\nurl = \"turn:turn.example\"\nusername = \"u\"\ncredential = \"s3cret\"\n";
+    let auth = Auth::token(TOKEN);
+    let bearer = format!("Bearer {}", auth.expose_token().unwrap());
+    let closed = Application::start(folder.path(), auth, toml).await;
+    for path in ["/fn/ice-servers", "/live", "/live/publish/door", "/whep/door"] {
+        for method in ["GET", "OPTIONS"] {
+            let answer = closed.send(method, path, &[], "").await;
+            let headers = format!("{:?}", answer.headers);
+            assert!(!headers.contains("turn.example"), "{method} {path}: {headers}");
+            assert!(!answer.text().await.contains("turn.example"), "{method} {path}");
+        }
+    }
+    let told = closed.send("GET", "/fn/ice-servers", &[("authorization", &bearer)], "").await;
+    let expected = serde_json::json!([
+        {"urls": "stun:stun.example"},
+        {"urls": "turn:turn.example", "username": "u", "credential": "s3cret"},
+    ]);
+    assert_eq!(told.json().await, expected);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn files_of_the_build_are_sent_as_they_were_compressed_with_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let app = Application::start(folder.path(), Auth::token(TOKEN), "").await;
+    let path = "/pkg/damwall.abc.wasm";
+    for (accepted, encoding, text) in [
+        ("", "", "code"),
+        ("gzip", "gzip", "code in gzip"),
+        ("gzip, deflate, br", "br", "code in brotli"),
+        ("br;q=0, gzip", "gzip", "code in gzip"),
+        ("zstd", "", "code"),
+    ] {
+        let headers: &[_] = &[("accept-encoding", accepted)];
+        let answer = app.send("GET", path, headers, "").await;
+        assert_eq!((answer.status, answer.header("content-encoding")), (200, encoding));
+        assert_eq!(answer.header("content-type"), "application/wasm");
+        assert_eq!(answer.header("vary"), "Accept-Encoding");
+        assert_eq!(answer.header("cache-control"), "public, max-age=31536000, immutable");
+        let etag = answer.header("etag").to_owned();
+        assert_eq!(answer.text().await, text, "{accepted}");
+        let known = [headers[0], ("if-none-match", etag.as_str())];
+        assert_eq!(app.send("GET", path, &known, "").await.status, 304);
+    }
 }

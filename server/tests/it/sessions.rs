@@ -1,22 +1,12 @@
-//! WHEP and WHIP, line by line of our conformance list: what changes a session, or looks into it.
+//! WHEP over HTTP, line by line of our conformance list: what changes a session, or looks into it.
 
 use serde_json::json;
 use server::auth::Auth;
 
-use crate::fixture::{Application, TEST_CAMERA, TOKEN};
-
-const FRAGMENT: (&str, &str) = ("content-type", "application/trickle-ice-sdpfrag");
-/// More candidates of the ICE session that the fixture's offer begins.
-const TRICKLE: &str = "a=ice-ufrag:fJd/\r\na=ice-pwd:d1kmiUsc++9Iq+8bTBRibIII\r\n\
-    m=video 9 UDP/TLS/RTP/SAVPF 0\r\na=mid:0\r\n\
-    a=candidate:1 1 udp 2113937151 127.0.0.1 50000 typ host\r\n\
-    a=candidate:2 1 udp 2113937151 d354d350-ffd8-44dc-8314-12d31d03d714.local 41401 typ host\r\n\
-    a=candidate:3 1 tcp 1518280447 127.0.0.1 9 typ host tcptype active\r\n\
-    a=end-of-candidates\r\n";
-/// A new ICE session.
-const RESTART: &str = "a=ice-ufrag:Zyxw\r\na=ice-pwd:vw5LmwG4y/e6dPP/zAP9Gp5kabcd\r\n\
-    m=video 9 UDP/TLS/RTP/SAVPF 0\r\na=mid:0\r\n\
-    a=candidate:1 1 udp 2113937151 127.0.0.1 50001 typ host\r\n";
+use crate::{
+    fixture::{Application, FRAGMENT, OFFER, RESTART, SDP, TEST_CAMERA, TOKEN, TRICKLE},
+    program::Installation,
+};
 
 async fn start(folder: &tempfile::TempDir) -> Application {
     Application::start(folder.path(), Auth::open(vec![]), TEST_CAMERA).await
@@ -27,9 +17,7 @@ async fn line_3_an_answer_that_nobody_waits_for_is_422() {
     let folder = tempfile::tempdir().unwrap();
     let application = start(&folder).await;
     let (session, _) = application.session().await;
-    let answer = application
-        .send("PATCH", &session, &[("content-type", "application/sdp")], crate::fixture::OFFER)
-        .await;
+    let answer = application.send("PATCH", &session, SDP, OFFER).await;
     answer.problem(422).await;
 }
 
@@ -125,12 +113,35 @@ async fn line_14_a_stream_tells_of_the_camera_until_it_is_deleted() {
     assert_eq!((&layer["heigth"], &layer["rid"]), (&json!(180), &json!("main")));
     assert!(layer["bitrate"].is_u64() && layer["targetBitrate"].is_u64(), "{layer}");
 
-    application.cameras.set_config(Vec::new()).await;
-    // With the camera its viewers go, and with them their streams; the news comes first or not at all.
-    if let Some(data) = events.next("inactive").await {
-        assert_eq!(data, json!({}));
-        assert_eq!(events.next("nothing").await, None);
-    }
+    assert_eq!(application.send("DELETE", &stream, &[], "").await.status, 200);
+    assert_eq!(events.next("nothing").await, None);
+    application.send("DELETE", &stream, &[], "").await.problem(404).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn line_14_a_camera_that_is_lost_is_told_of_as_inactive() {
+    let folder = tempfile::tempdir().unwrap();
+    let program = Installation::new();
+    program.configure("origin", "[live]\nudp_addr = \"127.0.0.1:0\"\n");
+    let origin = program.serve("origin");
+    let camera = json!({ "id": "door", "url": "test:320x180" }).to_string();
+    assert_eq!(origin.send("POST", "/api/cameras", &camera).await.status, 201);
+    origin.wait_live("door").await;
+    // A camera of this server that is another's, from where it is taken away.
+    let addr = origin.addr();
+    let toml = format!("[[cameras]]\nid = \"door\"\nurl = \"whep+http://{addr}/whep/door\"\n");
+    let application = Application::start(folder.path(), Auth::open(vec![]), &toml).await;
+    let (session, _) = application.session().await;
+    let wanted = json!(["active", "inactive"]);
+    let opened = application.send_json("POST", &format!("{session}/sse"), wanted).await;
+    let stream = opened.header("location").to_owned();
+    let mut events = application.send("GET", &stream, &[], "").await.events();
+    assert_eq!(events.next("active").await, Some(json!({})));
+
+    assert!(origin.send("DELETE", "/api/cameras/door", "").await.status < 300);
+    assert_eq!(events.next("inactive").await, Some(json!({})));
+    assert_eq!(application.send("DELETE", &stream, &[], "").await.status, 200);
+    assert_eq!(events.next("nothing").await, None);
     application.send("DELETE", &stream, &[], "").await.problem(404).await;
 }
 
@@ -262,29 +273,4 @@ async fn a_player_without_headers_uses_every_url_it_was_told() {
     let stream = opened.header("location").to_owned();
     let mut events = application.send("GET", &stream, &[], "").await.events();
     assert!(events.next("active").await.is_some());
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn whip_takes_a_publisher_and_lets_it_go() {
-    let folder = tempfile::tempdir().unwrap();
-    let toml = "[[cameras]]\nid = \"phone\"\nurl = \"whip:\"\n";
-    let application = Application::start(folder.path(), Auth::open(vec![]), toml).await;
-    let offer = crate::fixture::OFFER.replace("a=recvonly", "a=sendonly");
-    let sdp = [("content-type", "application/sdp")];
-    let created = application.send("POST", "/whip/phone", &sdp, offer.clone()).await;
-    assert_eq!((created.status, created.header("content-type")), (201, "application/sdp"));
-    assert!(created.header("etag").starts_with('"'));
-    let session = created.header("location").to_owned();
-    assert!(session.starts_with("/whip/phone/"), "{session}");
-    let answer = created.text().await;
-    assert!(answer.contains("a=recvonly") && !answer.contains("a=sendonly"), "{answer}");
-
-    let again = application.send("POST", "/whip/phone", &sdp, offer.clone()).await;
-    again.problem(409).await;
-    application.send("PATCH", &session, &[FRAGMENT], TRICKLE).await.problem(428).await;
-    assert_eq!(application.send("DELETE", &session, &[], "").await.status, 200);
-    application.send("DELETE", &session, &[], "").await.problem(404).await;
-    assert_eq!(application.send("POST", "/whip/phone", &sdp, offer).await.status, 201);
-    let receiving = crate::fixture::OFFER;
-    application.send("POST", "/whip/phone", &sdp, receiving).await.problem(422).await;
 }

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 
+use super::processor;
 use crate::args::Args;
 use crate::build::{self, Mode};
 use crate::paths;
@@ -51,9 +52,9 @@ pub fn idle(options: &Options) -> Result<()> {
     let addr = server.url().trim_start_matches("http://");
     TcpStream::connect(addr).with_context(|| format!("{addr} does not answer"))?;
 
-    let before = processor_time(server.pid())?;
+    let before = processor::used_by(server.pid())?;
     sleep(Duration::from_secs(options.secs));
-    let used = processor_time(server.pid())?.saturating_sub(before);
+    let used = processor::used_by(server.pid())?.saturating_sub(before);
     let status = format!("/proc/{}/status", server.pid());
     let status = fs::read_to_string(&status).with_context(|| format!("cannot read {status}"))?;
     let kib = status_kib(&status, "VmRSS:").context("the kernel tells no VmRSS")?;
@@ -69,22 +70,6 @@ pub fn idle(options: &Options) -> Result<()> {
     Ok(())
 }
 
-/// User and system time of a process so far.
-fn processor_time(pid: u32) -> Result<Duration> {
-    let path = format!("/proc/{pid}/stat");
-    let stat = fs::read_to_string(&path).with_context(|| format!("cannot read {path}"))?;
-    stat_ticks(&stat)
-        .map(|ticks| Duration::from_millis(ticks * 10))
-        .with_context(|| format!("{path} is not as expected"))
-}
-
-/// `utime + stime` of `/proc/<pid>/stat`, in ticks of 10 ms (`USER_HZ` is 100 on Linux).
-fn stat_ticks(stat: &str) -> Option<u64> {
-    // The second field is the program's name in parentheses and may hold spaces.
-    let fields: Vec<&str> = stat.rsplit_once(')')?.1.split_whitespace().collect();
-    Some(fields.get(11)?.parse::<u64>().ok()? + fields.get(12)?.parse::<u64>().ok()?)
-}
-
 fn status_kib(status: &str, name: &str) -> Option<u64> {
     status.lines().find_map(|line| line.strip_prefix(name))?.split_whitespace().next()?.parse().ok()
 }
@@ -94,10 +79,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn figures_are_read_from_proc() {
-        let stat = "42 (a (b) c) S 1 42 42 0 -1 4194560 100 0 0 0 7 5 0 0 20 0 9 0 100 1 2";
-        assert_eq!(stat_ticks(stat), Some(12));
-        assert_eq!(stat_ticks("nonsense"), None);
+    fn memory_is_read_from_proc() {
         assert_eq!(status_kib("Name:\tx\nVmRSS:\t  2048 kB\n", "VmRSS:"), Some(2048));
     }
 }

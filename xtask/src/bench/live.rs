@@ -30,6 +30,8 @@ pub struct Options {
     is_quick: bool,
     only: Option<Which>,
     browser_runs: Option<u32>,
+    /// Measured instead of one that is built now.
+    program: Option<PathBuf>,
     write: bool,
     /// As it was typed, for the caption.
     command: String,
@@ -73,6 +75,7 @@ impl Options {
             is_quick,
             only,
             browser_runs: args.flag("--browser").then_some(runs),
+            program: args.value("--program")?.map(PathBuf::from),
             write: args.flag("--write"),
             command: command.replace(" --write", "").trim_end().to_owned(),
         })
@@ -89,7 +92,15 @@ impl Options {
 /// When something cannot be built or started. Viewers that fail are in the table instead.
 pub fn live(options: &Options) -> Result<()> {
     setup::setup(Purpose::Test)?;
-    let damwall = options.wants(Which::Damwall).then(|| build::build(options.mode)).transpose()?;
+    let build = || match &options.program {
+        Some(program) => Ok(program.clone()),
+        None => build::build_any_pages(options.mode),
+    };
+    let damwall = options.wants(Which::Damwall).then(build).transpose()?;
+    let build = match &damwall {
+        Some(program) => table::says(program)?,
+        None => table::built_as(options.mode).to_owned(),
+    };
     let peer = if options.wants(Which::Go2rtc) { go2rtc::build()? } else { None };
     let folder = paths::target()?.join("bench-live");
     fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
@@ -97,7 +108,7 @@ pub fn live(options: &Options) -> Result<()> {
         None => ("bench live", load(options, damwall, peer, &folder)?),
         Some(runs) => ("bench live --browser", browser::measure(runs, damwall, peer, &folder)?),
     };
-    let caption = table::caption(options.mode, &options.command)?;
+    let caption = table::caption(&build, &options.command)?;
     let text = format!("{caption} go2rtc {GO2RTC}.\n\n{table}");
     println!("{text}");
     let file = folder.join(format!("{}.md", name.replace(" --", "-").replace(' ', "-")));
@@ -127,7 +138,8 @@ fn load(
             found.push(part.measure(&client, &target, camera.url(), folder)?);
         }
     }
-    capture(Command::new(&client).arg("table").args(found))
+    let json = folder.join("bench-live.json");
+    capture(Command::new(&client).arg("table").args(found).arg("--json").arg(json))
 }
 
 /// What is measured of one process of a server.
@@ -175,7 +187,11 @@ impl Part {
     }
 }
 
-fn build_client(mode: Mode) -> Result<PathBuf> {
+/// The load client.
+///
+/// # Errors
+/// When it cannot be built.
+pub fn build_client(mode: Mode) -> Result<PathBuf> {
     step("building the load client", || {
         let mut cargo = cargo();
         cargo.args(["build", "--package", "bench"]);

@@ -1,6 +1,7 @@
 //! Where and when something was measured, and putting its table into the documentation.
 
 use std::fs;
+use std::path::Path;
 use std::process::Command;
 
 use anyhow::{Context, Result};
@@ -9,16 +10,12 @@ use crate::build::Mode;
 use crate::paths;
 use crate::run::{capture, say};
 
-/// One line: date, command, build, machine.
+/// One line: date, command, build, machine. `build` is of [`built_as`] or [`says`].
 ///
 /// # Errors
 /// When the date cannot be had.
-pub fn caption(mode: Mode, command: &str) -> Result<String> {
+pub fn caption(build: &str, command: &str) -> Result<String> {
     let date = capture(Command::new("date").args(["-u", "+%F"]))?;
-    let build = match mode {
-        Mode::Dev => "**dev build (unoptimised; not what is shipped)**",
-        Mode::Release => "release build",
-    };
     let cpu = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
     let kernel = capture(Command::new("uname").arg("-r")).unwrap_or_default();
     Ok(format!(
@@ -27,6 +24,35 @@ pub fn caption(mode: Mode, command: &str) -> Result<String> {
         processors(&cpu),
         kernel.trim()
     ))
+}
+
+/// How something was compiled that was compiled here.
+#[must_use]
+pub fn built_as(mode: Mode) -> &'static str {
+    match mode {
+        Mode::Dev => "**dev build (unoptimised; not what is shipped)**",
+        Mode::Release => "release build",
+    }
+}
+
+/// How a given program was compiled, by its own word (`damwall --version`).
+///
+/// # Errors
+/// When it does not run.
+pub fn says(program: &Path) -> Result<String> {
+    Ok(of_version(&capture(Command::new(program).arg("--version"))?))
+}
+
+fn of_version(version: &str) -> String {
+    let version = version.trim();
+    if version.ends_with("(release)") {
+        return format!("`{version}`");
+    }
+    let remark = match version.ends_with("(debug)") {
+        true => "unoptimised; not what is shipped",
+        false => "does not say how it was built",
+    };
+    format!("**`{version}` ({remark})**")
 }
 
 /// `2 × AMD EPYC` of `/proc/cpuinfo`.
@@ -76,6 +102,13 @@ mod tests {
         assert_eq!(once, "# a\n<!-- x: begin -->\n\nnew\n\n<!-- x: end -->\nmore\n");
         assert_eq!(replace_between(&once, "x", "new").unwrap(), once);
         assert_eq!(replace_between(docs, "y", "new"), None);
+    }
+
+    #[test]
+    fn only_a_release_is_named_without_a_remark() {
+        assert_eq!(of_version("damwall 0.1.0 (release)\n"), "`damwall 0.1.0 (release)`");
+        assert!(of_version("damwall 0.1.0 (debug)").contains("unoptimised"));
+        assert!(of_version("damwall 0.1.0").contains("does not say"));
     }
 
     #[test]

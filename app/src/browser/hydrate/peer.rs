@@ -2,7 +2,7 @@
 
 use std::rc::Rc;
 
-use js_sys::Reflect;
+use js_sys::{JSON, Reflect};
 use wasm_bindgen::{JsCast, JsValue};
 use wasm_bindgen_futures::JsFuture;
 use web_sys::{
@@ -11,6 +11,7 @@ use web_sys::{
 };
 
 use super::dom::{self, Listener};
+use crate::api::IceServer;
 
 /// What became of the peer connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,11 +33,30 @@ impl Drop for Peer {
     }
 }
 
+/// STUN and TURN servers of the page's connections; cheap to clone.
+///
+/// They are known before the first offer: the browser gathers its relayed addresses while the server
+/// answers, and nothing waits for them.
+#[derive(Clone, Debug)]
+pub(super) struct IceServers(JsValue);
+
+impl IceServers {
+    pub(super) fn new(servers: &[IceServer]) -> Self {
+        // Plain data, which is always JSON; without it a connection is tried directly.
+        let json = serde_json::to_string(servers).unwrap_or_default();
+        Self(JSON::parse(&json).unwrap_or_else(|_| js_sys::Array::new().into()))
+    }
+}
+
 impl Peer {
     /// # Errors
     /// The browser has no WebRTC.
-    pub(super) fn new(on_link: Rc<dyn Fn(Link)>) -> Result<Rc<Self>, JsValue> {
+    pub(super) fn new(
+        servers: &IceServers,
+        on_link: Rc<dyn Fn(Link)>,
+    ) -> Result<Rc<Self>, JsValue> {
         let config = RtcConfiguration::new();
+        Reflect::set(&config, &"iceServers".into(), &servers.0)?;
         config.set_bundle_policy(RtcBundlePolicy::MaxBundle);
         let rtc = RtcPeerConnection::new_with_configuration(&config)?;
         let watched = rtc.clone();

@@ -18,10 +18,11 @@ use web_sys::{
 
 use super::{
     dom::{self, Interval, Listener},
-    peer::Link,
+    peer::{IceServers, Link},
     whip::{self, OpenError, Publication, Sent},
 };
 use crate::{
+    api::IceServer,
     browser::{Device, Devices},
     format,
     state::publish::{self, Action, Choice, Event, Layers, PublishError, PublishStatus, Source},
@@ -36,6 +37,7 @@ pub struct Publisher(StoredValue<Rc<Inner>, LocalStorage>);
 #[derive(Debug)]
 struct Inner {
     camera: CameraId,
+    ice_servers: IceServers,
     status: RwSignal<PublishStatus>,
     devices: RwSignal<Devices>,
     preview: NodeRef<html::Video>,
@@ -73,6 +75,7 @@ impl Publisher {
     /// Captures nothing yet.
     pub fn new(
         camera: CameraId,
+        ice_servers: &[IceServer],
         status: RwSignal<PublishStatus>,
         devices: RwSignal<Devices>,
         preview: NodeRef<html::Video>,
@@ -80,6 +83,7 @@ impl Publisher {
     ) -> Self {
         let inner = Rc::new(Inner {
             camera,
+            ice_servers: IceServers::new(ice_servers),
             status,
             devices,
             preview,
@@ -210,6 +214,7 @@ impl Inner {
         let stream = self.captured.borrow().as_ref().map(|captured| captured.stream.clone());
         let Some(stream) = stream else { return };
         let (camera, encodings) = (self.camera.clone(), self.encodings.borrow().clone());
+        let servers = self.ice_servers.clone();
         leptos::task::spawn_local(async move {
             let on_link: Rc<dyn Fn(Link)> = {
                 let weak = weak.clone();
@@ -222,7 +227,7 @@ impl Inner {
                     }
                 })
             };
-            let opened = Publication::open(&camera, &stream, &encodings, on_link).await;
+            let opened = Publication::open(&camera, &stream, &encodings, &servers, on_link).await;
             // A session that nobody waits for any more is deleted by dropping it.
             let Some(inner) = current(&weak, attempt) else { return };
             match opened {

@@ -15,7 +15,7 @@ use web_sys::{HtmlElement, HtmlVideoElement};
 use super::{
     dom,
     frames::FrameLoop,
-    peer::Link,
+    peer::{IceServers, Link},
     whep::{self, ControlError, Session, Sound},
 };
 use crate::{
@@ -32,6 +32,7 @@ use crate::{
 #[derive(Debug)]
 pub(super) struct Tile {
     camera: CameraId,
+    ice_servers: IceServers,
     pub(super) element: HtmlElement,
     video: HtmlVideoElement,
     hud: HtmlElement,
@@ -79,6 +80,7 @@ impl Tile {
     /// A tile that does nothing yet; `None` when its elements are not on the page.
     pub(super) fn new(
         camera: CameraId,
+        ice_servers: IceServers,
         nodes: TileNodes,
         signals: TileSignals,
     ) -> Option<Rc<Self>> {
@@ -87,6 +89,7 @@ impl Tile {
         video.set_muted(true);
         let tile = Rc::new(Self {
             camera,
+            ice_servers,
             element: nodes.tile.get_untracked()?,
             video,
             hud: nodes.hud.get_untracked()?.into(),
@@ -237,6 +240,7 @@ impl Tile {
         self.disconnect();
         let attempt = self.attempt.get();
         let (camera, sound) = (self.camera.clone(), self.sound.get());
+        let servers = self.ice_servers.clone();
         let weak = Rc::downgrade(self);
         leptos::task::spawn_local(async move {
             let on_link: Rc<dyn Fn(Link)> = {
@@ -250,7 +254,7 @@ impl Tile {
                     }
                 })
             };
-            let opened = Session::open(&camera, sound, on_link).await;
+            let opened = Session::open(&camera, sound, &servers, on_link).await;
             // A session that nobody waits for any more is deleted by dropping it.
             let Some(tile) = current(&weak, attempt) else { return };
             match opened {

@@ -19,7 +19,7 @@ use web_sys::{
 
 use super::{
     dom,
-    peer::{self, Link, Peer},
+    peer::{self, IceServers, Link, Peer},
 };
 use crate::state::{
     asking::Ask,
@@ -70,9 +70,10 @@ impl Session {
     pub(super) async fn open(
         camera: &CameraId,
         sound: Sound,
+        servers: &IceServers,
         on_link: Rc<dyn Fn(Link)>,
     ) -> Result<Self, Refusal> {
-        let peer = Peer::new(Rc::clone(&on_link)).map_err(|_| Refusal::Unsupported)?;
+        let peer = Peer::new(servers, Rc::clone(&on_link)).map_err(|_| Refusal::Unsupported)?;
         let receive_only = RtcRtpTransceiverInit::new();
         receive_only.set_direction(RtcRtpTransceiverDirection::Recvonly);
         peer.rtc().add_transceiver_with_str_and_init("video", &receive_only);
@@ -86,7 +87,7 @@ impl Session {
             201 => Self::answered(peer, &response).await,
             406 if is_sdp(&response) => {
                 drop(peer);
-                Self::counter_offered(&response, on_link).await
+                Self::counter_offered(&response, servers, on_link).await
             }
             _ => Err(refusal(&response)),
         }
@@ -104,10 +105,11 @@ impl Session {
     /// Takes what the server offers instead; our own offer is void.
     async fn counter_offered(
         response: &Response,
+        servers: &IceServers,
         on_link: Rc<dyn Fn(Link)>,
     ) -> Result<Self, Refusal> {
         let resource = peer::resource(response).ok_or(Refusal::Failed)?;
-        let peer = Peer::new(on_link).map_err(|_| Refusal::Unsupported)?;
+        let peer = Peer::new(servers, on_link).map_err(|_| Refusal::Unsupported)?;
         let session = Self { peer, resource: Some(resource.clone()), answer: None };
         let offer = dom::text(response).await.map_err(|_| Refusal::Unreachable)?;
         let answer = session.peer.answer_to(&offer).await.map_err(|_| Refusal::NoCodec)?;
@@ -219,7 +221,7 @@ impl Control {
         let received_ms = dom::now_ms();
         check(&response)?;
         let text = dom::text(&response).await.map_err(|_| ControlError::Failed)?;
-        let stats = serde_json::from_str(&text).map_err(|_| ControlError::Failed)?;
+        let stats = serde_json::from_slice(text.as_bytes()).map_err(|_| ControlError::Failed)?;
         Ok(StatsAnswer { stats, sent_ms, received_ms })
     }
 }

@@ -15,7 +15,7 @@ use web_sys::{
 
 use super::{
     dom,
-    peer::{self, Link, Peer},
+    peer::{self, IceServers, Link, Peer},
 };
 use crate::state::publish::PublishError;
 
@@ -68,9 +68,11 @@ impl Publication {
         camera: &CameraId,
         stream: &MediaStream,
         encodings: &str,
+        servers: &IceServers,
         on_link: Rc<dyn Fn(Link)>,
     ) -> Result<Self, OpenError> {
-        let peer = Peer::new(on_link).map_err(|_| OpenError::Refused(PublishError::Unsupported))?;
+        let peer = Peer::new(servers, on_link)
+            .map_err(|_| OpenError::Refused(PublishError::Unsupported))?;
         for track in stream.get_tracks() {
             let track: MediaStreamTrack = track.into();
             send_track(peer.rtc(), &track, stream, encodings)?;
@@ -144,7 +146,7 @@ async fn problem(response: &Response) -> Option<String> {
         detail: Option<String>,
     }
     let text = dom::text(response).await.ok()?;
-    serde_json::from_str::<Problem>(&text).ok()?.detail
+    serde_json::from_slice::<Problem>(text.as_bytes()).ok()?.detail
 }
 
 /// Sums the counters of everything that is sent.

@@ -1,17 +1,16 @@
-//! What sessions are found by: ICE user fragments, addresses, resource URLs. And how many there are.
+//! What sessions are found by: ICE user fragments, addresses, resource URLs.
 //!
 //! Must not: know what a session does.
 
-use std::{
-    collections::HashMap,
-    hash::Hash,
-    net::{IpAddr, SocketAddr},
+use std::collections::HashMap;
+
+use super::super::{
+    handle::{IceSession, Resource, SessionSecret},
+    places::Place,
 };
-
-use domain::CameraId;
-
-use super::super::handle::{Limit, Limits, Resource, SessionSecret};
-use crate::sansio::{stun::BindingRequest, transport::Transport};
+use crate::sansio::{
+    stun::BindingRequest, transport::Transport, transport_address::TransportAddress,
+};
 
 /// Number of a session, in the log too.
 pub(super) type Key = u64;
@@ -19,21 +18,20 @@ pub(super) type Key = u64;
 /// What one session is found by.
 #[derive(Debug)]
 pub(super) struct Names {
-    pub(super) camera: CameraId,
-    pub(super) secret: SessionSecret,
-    pub(super) remote: IpAddr,
-    pub(super) etag: String,
-    pub(super) remote_ufrag: String,
+    pub(super) resource: Resource,
+    pub(super) ice: IceSession,
+    /// Held for as long as the session is there.
+    _place: Place,
     ufrags: Vec<String>,
-    address: Option<SocketAddr>,
+    address: Option<TransportAddress>,
+    /// It was connected when it came to `address`.
+    has_moved: bool,
 }
 
 impl Names {
-    pub(super) fn new(
-        (camera, secret, remote): (CameraId, SessionSecret, IpAddr),
-        (etag, remote_ufrag): (String, String),
-    ) -> Self {
-        Self { camera, secret, remote, etag, remote_ufrag, ufrags: Vec::new(), address: None }
+    pub(super) fn new(resource: Resource, place: Place, ice: IceSession) -> Self {
+        let (ufrags, address, has_moved) = (Vec::new(), None, false);
+        Self { resource, ice, _place: place, ufrags, address, has_moved }
     }
 }
 
@@ -42,39 +40,26 @@ impl Names {
 pub(super) struct Index {
     next_key: Key,
     by_ufrag: HashMap<String, Key>,
-    by_address: HashMap<SocketAddr, Key>,
-    by_resource: HashMap<SessionSecret, (CameraId, Key)>,
-    total: usize,
-    by_remote: HashMap<IpAddr, usize>,
-    by_camera: HashMap<CameraId, usize>,
+    by_address: HashMap<TransportAddress, Occupant>,
+    by_resource: HashMap<SessionSecret, (Resource, Key)>,
+}
+
+/// Who is at an address.
+#[derive(Debug, Clone, Copy)]
+struct Occupant {
+    key: Key,
+    /// The handshake was made from there. A check alone proves little: whoever has a session can send one
+    /// with another's address as its source.
+    is_proven: bool,
 }
 
 impl Index {
-    /// Whether one more session may be made.
-    pub(super) fn admit(
-        &self,
-        limits: &Limits,
-        camera: &CameraId,
-        remote: &IpAddr,
-    ) -> Result<(), Limit> {
-        let of = |count: Option<&usize>| count.copied().unwrap_or(0);
-        if self.total >= limits.server {
-            Err(Limit::Server)
-        } else if of(self.by_camera.get(camera)) >= limits.camera {
-            Err(Limit::Camera)
-        } else if of(self.by_remote.get(remote)) >= limits.address {
-            Err(Limit::Address)
-        } else {
-            Ok(())
-        }
-    }
-
     /// Names a new session.
     pub(super) fn add(&mut self, names: &mut Names, transport: &Transport) -> Key {
         self.next_key += 1;
         let key = self.next_key;
-        self.by_resource.insert(names.secret.clone(), (names.camera.clone(), key));
-        self.count(&names.camera, &names.remote);
+        let resource = names.resource.clone();
+        self.by_resource.insert(resource.secret.clone(), (resource, key));
         self.follow_ice(key, names, transport);
         key
     }
@@ -93,19 +78,22 @@ impl Index {
     /// The peer of a session may have moved.
     pub(super) fn follow_peer(&mut self, key: Key, names: &mut Names, transport: &Transport) {
         let peer = transport.peer();
-        if peer == names.address {
-            return;
+        if peer != names.address {
+            self.forget_address(key, names);
+            names.address = peer;
+            names.has_moved = transport.is_connected();
         }
-        self.forget_address(key, names);
-        names.address = peer;
-        if let Some(new) = peer {
-            self.by_address.insert(new, key);
+        let Some(address) = peer else { return };
+        let occupant = Occupant { key, is_proven: transport.is_connected() && !names.has_moved };
+        let known = self.by_address.entry(address).or_insert(occupant);
+        if known.key == key || !known.is_proven {
+            *known = occupant;
         }
     }
 
     fn forget_address(&mut self, key: Key, names: &Names) {
         if let Some(old) = names.address
-            && self.by_address.get(&old) == Some(&key)
+            && self.at(&old) == Some(key)
         {
             self.by_address.remove(&old);
         }
@@ -116,50 +104,31 @@ impl Index {
         for ufrag in &names.ufrags {
             self.by_ufrag.remove(ufrag);
         }
-        self.by_resource.remove(&names.secret);
+        self.by_resource.remove(&names.resource.secret);
         self.forget_address(key, names);
-        self.uncount(&names.camera, &names.remote);
-    }
-
-    /// One more session, or an offer of ours that may become one.
-    pub(super) fn count(&mut self, camera: &CameraId, remote: &IpAddr) {
-        self.total += 1;
-        *self.by_remote.entry(*remote).or_default() += 1;
-        *self.by_camera.entry(camera.clone()).or_default() += 1;
-    }
-
-    /// One less.
-    pub(super) fn uncount(&mut self, camera: &CameraId, remote: &IpAddr) {
-        self.total -= 1;
-        count_down(&mut self.by_remote, remote);
-        count_down(&mut self.by_camera, camera);
     }
 
     /// The session of a URL.
     pub(super) fn find(&self, resource: &Resource) -> Option<Key> {
-        let (camera, key) = self.by_resource.get(&resource.secret)?;
-        (*camera == resource.camera).then_some(*key)
+        let (found, key) = self.by_resource.get(&resource.secret)?;
+        (found == resource).then_some(*key)
     }
 
     /// The session that a datagram is for: by its ICE user fragment, else by where it came from.
-    pub(super) fn route(&self, from: &SocketAddr, datagram: &[u8]) -> Option<Key> {
+    pub(super) fn route(&self, from: &TransportAddress, datagram: &[u8]) -> Option<Key> {
         let by_ufrag = BindingRequest::parse(datagram)
             .ok()
             .and_then(|request| self.by_ufrag.get(request.local_ufrag()));
-        by_ufrag.or_else(|| self.by_address.get(from)).copied()
+        by_ufrag.copied().or_else(|| self.at(from))
+    }
+
+    /// The session whose peer is at an address.
+    pub(super) fn at(&self, address: &TransportAddress) -> Option<Key> {
+        self.by_address.get(address).map(|occupant| occupant.key)
     }
 
     /// Whether datagrams from an address are a session's.
-    pub(super) fn knows(&self, address: &SocketAddr) -> bool {
+    pub(super) fn knows(&self, address: &TransportAddress) -> bool {
         self.by_address.contains_key(address)
-    }
-}
-
-fn count_down<K: Hash + Eq>(counts: &mut HashMap<K, usize>, key: &K) {
-    if let Some(count) = counts.get_mut(key) {
-        *count -= 1;
-        if *count == 0 {
-            counts.remove(key);
-        }
     }
 }

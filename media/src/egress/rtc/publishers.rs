@@ -1,6 +1,6 @@
 //! WHIP sessions, and what they hand to their cameras. Must not: own a socket or read a clock.
 
-use std::{collections::HashMap, net::SocketAddr, sync::Arc, time::Instant};
+use std::{collections::HashMap, sync::Arc, time::Instant};
 
 use tokio::sync::mpsc::{self, error::TrySendError};
 use tracing::{info, warn};
@@ -11,6 +11,7 @@ use crate::{
     sansio::{
         outbox::Outbox,
         transport::{CloseReason, IceCredentials},
+        transport_address::TransportAddress,
         whip_session::{WhipEvent, WhipSession, WhipTrack},
     },
 };
@@ -65,8 +66,8 @@ impl Publishers {
         index: &mut Index,
     ) -> bool {
         let Some(publisher) = self.table.get_mut(&key) else { return false };
-        publisher.names.etag = etag;
-        publisher.names.remote_ufrag.clone_from(&credentials.remote_ufrag);
+        publisher.names.ice.etag = etag;
+        publisher.names.ice.remote_ufrag = Some(credentials.remote_ufrag.clone());
         publisher.whip.restart_ice(credentials);
         index.follow_ice(key, &mut publisher.names, publisher.whip.transport());
         true
@@ -77,7 +78,7 @@ impl Publishers {
         &mut self,
         now: Instant,
         key: Key,
-        (from, datagram): (SocketAddr, &mut [u8]),
+        (from, datagram): (TransportAddress, &mut [u8]),
         index: &mut Index,
         out: &mut Outbox,
     ) -> bool {
@@ -91,7 +92,7 @@ impl Publishers {
     /// Hands on what a session brought about.
     fn drain(&mut self, now: Instant, key: Key, index: &mut Index, out: &mut Outbox) {
         let Some(publisher) = self.table.get_mut(&key) else { return };
-        let camera = &publisher.names.camera;
+        let camera = &publisher.names.resource.camera;
         let mut closed = None;
         while let Some(event) = publisher.whip.poll() {
             let ingress = match event {
@@ -173,7 +174,7 @@ impl Publishers {
         let Some(mut publisher) = self.table.remove(&key) else { return false };
         publisher.whip.close(out);
         index.remove(key, &publisher.names);
-        let camera = &publisher.names.camera;
+        let camera = &publisher.names.resource.camera;
         info!(
             camera.id = %camera, session.id = key, reason = %reason,
             "publisher {key} of camera {camera} left: {reason}"

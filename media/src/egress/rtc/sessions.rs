@@ -2,7 +2,6 @@
 
 use std::{
     collections::{HashMap, HashSet},
-    net::SocketAddr,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -14,7 +13,7 @@ use tracing::{info, warn};
 use super::{
     super::handle::{
         Admission, Awaiting, COUNTER_OFFER_VALID, Command, CreateError, IceSession, LayerError,
-        Limit, Limits, Resource, SessionSecret, SessionStats,
+        Resource, SessionSecret, SessionStats,
     },
     index::{Index, Key, Names},
     publishers::Publishers,
@@ -27,6 +26,8 @@ use crate::{
         layer_choice::LayerInfo,
         outbox::Outbox,
         transport::IceCredentials,
+        transport_address::TransportAddress,
+        video_sender::MAX_REPLAY_BYTES,
         whep_session::{CloseReason, Event, WhepSession},
         whip_session::WhipSession,
     },
@@ -34,13 +35,15 @@ use crate::{
 
 /// Reports, layer choice and time-outs happen this often.
 const SECOND: Duration = Duration::from_secs(1);
+/// Sealed datagrams are sent once there are this many bytes of them: while they are in the processor's
+/// cache, and before memory has to be found for those of all viewers.
+const SEND_BYTES: usize = 64 << 10;
 /// A viewer that asks for a key frame is shown the newest GOP again, if it is no longer than this.
 const MAX_REPLAY_ON_REQUEST_BYTES: usize = 1 << 20;
 
 /// See the module.
 #[derive(Debug)]
 pub(super) struct Sessions {
-    limits: Limits,
     wake: Arc<Notify>,
     index: Index,
     viewers: HashMap<Key, Viewer>,
@@ -50,12 +53,15 @@ pub(super) struct Sessions {
     /// Viewers whose next time-out may be less than a second away.
     restless: HashSet<Key>,
     next_second: Instant,
+    /// Units wait until the network takes more; the next turn begins with the camera of this number, so
+    /// that each gets its share.
+    held: Option<usize>,
 }
 
 /// An offer of ours that waits for its answer.
 struct Pending {
     admission: Admission,
-    awaiting: Box<Awaiting>,
+    awaiting: Arc<Awaiting>,
     until: Instant,
 }
 
@@ -88,23 +94,51 @@ struct Watched {
 struct Reader {
     cursor: Cursor,
     viewers: Vec<Key>,
+    /// The newest unit of the cursor, while the network does not take it, and the first of `viewers` that
+    /// has not got it.
+    in_hand: Option<(Arc<AccessUnit>, usize)>,
 }
 
 impl Reader {
     fn new(track: &Arc<Track>, wake: &Arc<Notify>) -> Self {
-        Self { cursor: track.subscribe(wake.clone()), viewers: Vec::new() }
+        Self { cursor: track.subscribe(wake.clone()), viewers: Vec::new(), in_hand: None }
     }
 
     fn join(reader: &mut Option<Self>, track: &Arc<Track>, wake: &Arc<Notify>, key: Key) {
-        let viewers = &mut reader.get_or_insert_with(|| Self::new(track, wake)).viewers;
-        if !viewers.contains(&key) {
-            viewers.push(key);
+        let reader = reader.get_or_insert_with(|| Self::new(track, wake));
+        if !reader.viewers.contains(&key) {
+            reader.add(key);
         }
+    }
+
+    /// What comes after the unit in hand is for this viewer, too.
+    fn add(&mut self, key: Key) {
+        match &mut self.in_hand {
+            None => self.viewers.push(key),
+            Some((_, next)) => {
+                self.viewers.insert(*next, key);
+                *next += 1;
+            }
+        }
+    }
+
+    fn remove(&mut self, key: Key) {
+        let Some(at) = self.viewers.iter().position(|viewer| *viewer == key) else { return };
+        self.viewers.remove(at);
+        if let Some((_, next)) = self.in_hand.as_mut().filter(|(_, next)| at < *next) {
+            *next -= 1;
+        }
+    }
+
+    /// A viewer gets the GOP so far, and the unit in hand is in it.
+    fn catch_up(&mut self, key: Key) {
+        self.remove(key);
+        self.add(key);
     }
 
     fn leave(reader: &mut Option<Self>, key: Key) {
         if let Some(found) = reader {
-            found.viewers.retain(|viewer| *viewer != key);
+            found.remove(key);
             if found.viewers.is_empty() {
                 *reader = None;
             }
@@ -126,8 +160,8 @@ impl Watched {
         }
     }
 
-    fn has_key_frame(&self, layer: usize) -> bool {
-        self.layers[layer].as_ref().is_some_and(|reader| !reader.cursor.gop_so_far().is_empty())
+    fn has_picture(&self, layer: usize) -> bool {
+        self.layers[layer].as_ref().is_some_and(|r| is_replayable(&r.cursor.gop_so_far()))
     }
 
     fn is_unwatched(&self) -> bool {
@@ -136,9 +170,8 @@ impl Watched {
 }
 
 impl Sessions {
-    pub(super) fn new(limits: Limits, wake: Arc<Notify>, now: Instant) -> Self {
+    pub(super) fn new(wake: Arc<Notify>, now: Instant) -> Self {
         Self {
-            limits,
             wake,
             index: Index::default(),
             viewers: HashMap::new(),
@@ -147,6 +180,7 @@ impl Sessions {
             cameras: HashMap::new(),
             restless: HashSet::new(),
             next_second: now + SECOND,
+            held: None,
         }
     }
 
@@ -155,56 +189,47 @@ impl Sessions {
     }
 
     /// Whether datagrams to this address are a session's.
-    pub(super) fn knows(&self, address: &SocketAddr) -> bool {
+    pub(super) fn knows(&self, address: &TransportAddress) -> bool {
         self.index.knows(address)
     }
 
     pub(super) fn on_command(&mut self, now: Instant, command: Command, out: &mut Outbox) {
         // A caller that has hung up wants no answer.
         match command {
-            Command::Create { admission, session, etag, remote_ufrag, done } => {
-                let admitted = self.admit(&admission);
-                if admitted.is_ok() {
-                    self.insert(now, admission, *session, (etag, remote_ufrag));
-                }
-                let _ = done.send(admitted);
+            Command::Create { admission, session, ice, done } => {
+                self.insert(now, admission, *session, ice);
+                let _ = done.send(());
             }
-            Command::Publish { admission, session, etag, remote_ufrag, done } => {
-                let _ = done.send(self.publish(now, admission, *session, (etag, remote_ufrag)));
+            Command::Publish { admission, session, ice, done } => {
+                let _ = done.send(self.publish(now, admission, *session, ice));
             }
             Command::Await { admission, awaiting, done } => {
-                let admitted = self.admit(&admission);
-                if admitted.is_ok() {
-                    let secret = admission.secret.clone();
-                    let until = now + COUNTER_OFFER_VALID;
-                    self.index.count(&admission.camera, &admission.remote);
-                    self.awaiting.insert(secret, Pending { admission, awaiting, until });
-                }
-                let _ = done.send(admitted);
+                let secret = admission.resource.secret.clone();
+                let until = now + COUNTER_OFFER_VALID;
+                self.awaiting.insert(secret, Pending { admission, awaiting, until });
+                let _ = done.send(());
             }
             Command::Offered { resource, done } => {
-                let _ = done.send(self.pending(&resource).map(|p| p.awaiting.settled.clone()));
+                let _ = done.send(self.pending(&resource).map(|p| p.awaiting.clone()));
             }
-            Command::TakeAwaiting { resource, done } => {
-                let taken = self.take_pending(&resource);
-                let _ = done.send(taken.map(|pending| (pending.admission, pending.awaiting)));
+            Command::Answered { resource, session, ice, done } => {
+                let pending = self.take_pending(&resource);
+                let was_there = pending.is_some();
+                if let Some(Pending { admission, .. }) = pending {
+                    self.insert(now, admission, *session, ice);
+                }
+                let _ = done.send(was_there);
             }
             Command::Ice { resource, done } => {
                 let key = self.index.find(&resource);
                 let viewer = key.and_then(|key| self.viewers.get(&key));
-                let mid = viewer.map(|viewer| viewer.whep.video_agreed().mid.clone());
                 let names = viewer.map(|viewer| &viewer.names);
                 let names = names.or_else(|| self.publishers.names(key?));
-                let current = names.map(|names| IceSession {
-                    etag: names.etag.clone(),
-                    remote_ufrag: Some(names.remote_ufrag.clone()),
-                    mid: mid.unwrap_or_else(|| "0".to_owned()),
-                });
                 let pending = || {
                     let etag = self.pending(&resource)?.awaiting.etag.clone();
-                    Some(IceSession { etag, remote_ufrag: None, mid: String::new() })
+                    Some(IceSession { etag, ..IceSession::default() })
                 };
-                let _ = done.send(current.or_else(pending));
+                let _ = done.send(names.map(|names| names.ice.clone()).or_else(pending));
             }
             Command::RestartIce { resource, credentials, etag, done } => {
                 let key = self.index.find(&resource);
@@ -259,29 +284,17 @@ impl Sessions {
 
     fn pending(&self, resource: &Resource) -> Option<&Pending> {
         let pending = self.awaiting.get(&resource.secret)?;
-        (pending.admission.camera == resource.camera).then_some(pending)
+        (pending.admission.resource == *resource).then_some(pending)
     }
 
     fn take_pending(&mut self, resource: &Resource) -> Option<Pending> {
         self.pending(resource)?;
-        let pending = self.awaiting.remove(&resource.secret)?;
-        self.index.uncount(&pending.admission.camera, &pending.admission.remote);
-        Some(pending)
+        self.awaiting.remove(&resource.secret)
     }
 
-    fn admit(&self, admission: &Admission) -> Result<(), Limit> {
-        self.index.admit(&self.limits, &admission.camera, &admission.remote)
-    }
-
-    fn insert(
-        &mut self,
-        now: Instant,
-        admission: Admission,
-        whep: WhepSession,
-        ice: (String, String),
-    ) {
-        let Admission { camera, feed, demand, secret, remote } = admission;
-        let mut names = Names::new((camera, secret, remote), ice);
+    fn insert(&mut self, now: Instant, admission: Admission, whep: WhepSession, ice: IceSession) {
+        let Admission { resource, feed, demand, place } = admission;
+        let mut names = Names::new(resource, place, ice);
         let key = self.index.add(&mut names, whep.transport());
         self.restless.insert(key);
         let viewer =
@@ -294,15 +307,14 @@ impl Sessions {
         now: Instant,
         admission: Admission,
         whip: WhipSession,
-        ice: (String, String),
+        ice: IceSession,
     ) -> Result<(), CreateError> {
-        self.admit(&admission).map_err(CreateError::Full)?;
-        let Admission { camera, feed, secret, remote, .. } = admission;
+        let Admission { resource, feed, place, .. } = admission;
         if self.publishers.has(&feed) {
             return Err(CreateError::AlreadyPublished);
         }
         let ingress = feed.ingress().ok_or(CreateError::NotPublishable)?;
-        let names = Names::new((camera, secret, remote), ice);
+        let names = Names::new(resource, place, ice);
         self.publishers.insert(now, names, whip, (feed, ingress), &mut self.index);
         Ok(())
     }
@@ -311,8 +323,8 @@ impl Sessions {
         let Some(viewer) = self.viewers.get_mut(&key) else {
             return self.publishers.restart_ice(key, credentials, etag, &mut self.index);
         };
-        viewer.names.etag = etag;
-        viewer.names.remote_ufrag.clone_from(&credentials.remote_ufrag);
+        viewer.names.ice.etag = etag;
+        viewer.names.ice.remote_ufrag = Some(credentials.remote_ufrag.clone());
         viewer.whep.restart_ice(credentials);
         self.index.follow_ice(key, &mut viewer.names, viewer.whep.transport());
         true
@@ -321,7 +333,7 @@ impl Sessions {
     pub(super) fn on_datagram(
         &mut self,
         now: Instant,
-        from: SocketAddr,
+        from: TransportAddress,
         datagram: &mut [u8],
         out: &mut Outbox,
     ) {
@@ -352,7 +364,7 @@ impl Sessions {
         }
         session.viewing = Some(session.feed.count_viewer());
         let connect_ms = (now - session.connect_began).as_millis() as u64;
-        let camera = &session.names.camera;
+        let camera = &session.names.resource.camera;
         info!(
             camera.id = %camera, session.id = key, connect_ms,
             "viewer {key} of camera {camera} connected in {connect_ms} ms"
@@ -373,11 +385,11 @@ impl Sessions {
         let layers = layer_infos(session);
         let layer = session.whep.choose_layer(now, &layers).unwrap_or(0);
         let track = session.feed.layers()[layer].clone();
-        let watched = watch(&mut self.cameras, &session.names.camera, &session.feed);
+        let watched = watch(&mut self.cameras, &session.names.resource.camera, &session.feed);
         watched.keep_layers(key, &[layer]);
         Reader::join(&mut watched.layers[layer], &track, &self.wake, key);
         let gop = watched.layers[layer].as_ref().map(|r| r.cursor.gop_so_far()).unwrap_or_default();
-        if gop.is_empty() {
+        if !is_replayable(&gop) {
             track.request_key_frame();
         }
         let event = session.whep.begin(now, layer, &gop, out);
@@ -395,10 +407,10 @@ impl Sessions {
             return;
         }
         if is_paused {
-            if let Some(watched) = self.cameras.get_mut(&session.names.camera) {
+            if let Some(watched) = self.cameras.get_mut(&session.names.resource.camera) {
                 watched.keep_layers(key, &[]);
                 if watched.is_unwatched() {
-                    self.cameras.remove(&session.names.camera);
+                    self.cameras.remove(&session.names.resource.camera);
                 }
             }
         } else {
@@ -417,12 +429,12 @@ impl Sessions {
         let Some((sent, _)) = session.whep.layers() else { return };
         let Some(chosen) = chosen.filter(|_| !session.whep.is_paused()) else { return };
         let track = session.feed.layers()[chosen].clone();
-        let watched = watch(&mut self.cameras, &session.names.camera, &session.feed);
+        let watched = watch(&mut self.cameras, &session.names.resource.camera, &session.feed);
         watched.keep_layers(key, &[chosen, sent]);
         let was_reading =
             watched.layers[chosen].as_ref().is_some_and(|reader| reader.viewers.contains(&key));
         Reader::join(&mut watched.layers[chosen], &track, &self.wake, key);
-        if !was_reading && !watched.has_key_frame(chosen) {
+        if !was_reading && !watched.has_picture(chosen) {
             track.request_key_frame();
         }
     }
@@ -430,76 +442,61 @@ impl Sessions {
     fn on_key_wanted(&mut self, now: Instant, key: Key, out: &mut Outbox) {
         let Some(session) = self.viewers.get_mut(&key) else { return };
         let Some((layer, _)) = session.whep.layers() else { return };
-        let reader = self.cameras.get(&session.names.camera).and_then(|w| w.layers[layer].as_ref());
+        let watched = self.cameras.get_mut(&session.names.resource.camera);
+        let reader = watched.and_then(|watched| watched.layers[layer].as_mut());
         let Some(reader) = reader.filter(|reader| reader.viewers.contains(&key)) else { return };
         reader.cursor.track().request_key_frame();
         let gop = reader.cursor.gop_so_far();
         let len_bytes: usize = gop.iter().map(|unit| unit.len_bytes()).sum();
         if !gop.is_empty() && len_bytes <= MAX_REPLAY_ON_REQUEST_BYTES {
+            reader.catch_up(key);
             let event = session.whep.begin(now, layer, &gop, out);
             self.restless.insert(key);
             self.on_event(now, key, event, out);
         }
     }
 
-    /// Sends what the cameras have published.
-    pub(super) fn on_units(&mut self, now: Instant, out: &mut Outbox) {
+    /// Takes what the cameras have published, as far as the network takes it. `send` is called with a part
+    /// of it at a time, the last one left out.
+    pub(super) fn on_units(
+        &mut self,
+        now: Instant,
+        out: &mut Outbox,
+        mut send: impl FnMut(&mut Outbox),
+    ) {
         self.publishers.request_key_frames();
+        if !out.is_empty() {
+            send(out);
+        }
+        if out.is_full() {
+            self.held.get_or_insert(0);
+            return;
+        }
+        let first = self.held.take().unwrap_or(0);
         let mut events = Vec::new();
-        for (camera, watched) in &mut self.cameras {
-            if let Some(reader) = &mut watched.audio {
-                while let Some(unit) = next(&mut reader.cursor, || {}) {
-                    let codec = reader.cursor.track().format().map(|format| format.codec);
-                    for &key in &reader.viewers {
-                        let Some(session) = self.viewers.get_mut(&key) else { continue };
-                        if session.whep.audio_codec() != codec {
-                            continue;
-                        }
-                        events.extend(session.whep.on_audio(&unit, out).map(|event| (key, event)));
-                    }
+        let (viewers, restless) = (&mut self.viewers, &mut self.restless);
+        let mut passing = Passing { now, viewers, restless, out, send, events: &mut events };
+        'cameras: for is_before in [false, true] {
+            for (at, (camera, watched)) in self.cameras.iter_mut().enumerate() {
+                if (at < first) == is_before && !passing.pass_on(camera, watched) {
+                    self.held = Some(at + 1);
+                    break 'cameras;
                 }
-            }
-            let mut switched = Vec::new();
-            for (layer, reader) in watched.layers.iter_mut().enumerate() {
-                let Some(reader) = reader else { continue };
-                let Reader { cursor, viewers } = reader;
-                let on_lag = |sessions: &mut HashMap<Key, Viewer>| {
-                    for key in viewers.iter() {
-                        if let Some(session) = sessions.get_mut(key) {
-                            session.whep.restart_at_key();
-                        }
-                    }
-                    warn!(camera.id = %camera, "sender fell behind camera {camera}; going on at its newest key frame");
-                };
-                while let Some(unit) = next(cursor, || on_lag(&mut self.viewers)) {
-                    let codec = cursor.track().format().map(|format| format.codec);
-                    for &key in viewers.iter() {
-                        let Some(session) = self.viewers.get_mut(&key) else { continue };
-                        if Some(session.whep.video_agreed().codec) != codec {
-                            continue;
-                        }
-                        let event = if session.whep.is_awaited(layer) {
-                            let gop = cursor.gop_so_far();
-                            if gop.is_empty() {
-                                continue;
-                            }
-                            self.restless.insert(key);
-                            switched.push((key, layer));
-                            session.whep.begin(now, layer, &gop, out)
-                        } else {
-                            session.whep.on_unit(now, layer, &unit, out)
-                        };
-                        events.extend(event.map(|event| (key, event)));
-                    }
-                }
-            }
-            for (key, layer) in switched {
-                watched.keep_layers(key, &[layer]);
             }
         }
         for (key, event) in events {
             self.on_event(now, key, Some(event), out);
         }
+    }
+
+    /// Whether units wait until the network takes more.
+    pub(super) fn holds_units(&self) -> bool {
+        self.held.is_some()
+    }
+
+    /// When [`Self::on_timers`] is wanted for all.
+    pub(super) fn next_second(&self) -> Instant {
+        self.next_second
     }
 
     /// When [`Self::on_timers`] is wanted next, at the latest.
@@ -514,14 +511,7 @@ impl Sessions {
         let is_second = now >= self.next_second;
         let due: Vec<Key> = if is_second {
             self.next_second = now + SECOND;
-            let index = &mut self.index;
-            self.awaiting.retain(|_, pending| {
-                let stands = now < pending.until;
-                if !stands {
-                    index.uncount(&pending.admission.camera, &pending.admission.remote);
-                }
-                stands
-            });
+            self.awaiting.retain(|_, pending| now < pending.until);
             self.viewers.keys().copied().collect()
         } else {
             let is_due = |key: &Key| {
@@ -558,6 +548,19 @@ impl Sessions {
         for viewer in self.viewers.values_mut() {
             viewer.whep.restart_at_key();
         }
+        for reader in self.cameras.values().flat_map(|watched| watched.layers.iter().flatten()) {
+            reader.cursor.track().request_key_frame();
+        }
+    }
+
+    /// What was meant for a peer was dropped: it goes on at a key frame.
+    pub(super) fn restart_at_key(&mut self, peer: &TransportAddress) {
+        if let Some(viewer) = self.index.at(peer).and_then(|key| self.viewers.get_mut(&key)) {
+            viewer.whep.restart_at_key();
+            if let Some((layer, _)) = viewer.whep.layers() {
+                viewer.feed.layers()[layer].request_key_frame();
+            }
+        }
     }
 
     pub(super) fn close_all(&mut self, out: &mut Outbox) {
@@ -576,7 +579,7 @@ impl Sessions {
         viewer.whep.close(out);
         self.restless.remove(&key);
         self.index.remove(key, &viewer.names);
-        let camera = &viewer.names.camera;
+        let camera = &viewer.names.resource.camera;
         if let Some(watched) = self.cameras.get_mut(camera) {
             watched.readers().for_each(|reader| Reader::leave(reader, key));
             if watched.is_unwatched() {
@@ -604,15 +607,132 @@ fn watch<'a>(
     watched
 }
 
-/// The next unit of a cursor, telling of a lag on the way.
-fn next(cursor: &mut Cursor, mut on_lag: impl FnMut()) -> Option<Arc<AccessUnit>> {
-    loop {
-        match cursor.try_next() {
-            Read::Unit(unit) => return Some(unit),
-            Read::Empty => return None,
-            Read::Lagged => on_lag(),
+/// One turn in which units go from the cameras to their viewers.
+struct Passing<'a, S> {
+    now: Instant,
+    viewers: &'a mut HashMap<Key, Viewer>,
+    restless: &'a mut HashSet<Key>,
+    out: &'a mut Outbox,
+    send: S,
+    events: &'a mut Vec<(Key, Event)>,
+}
+
+impl<S: FnMut(&mut Outbox)> Passing<'_, S> {
+    /// `false` when the network takes no more for now.
+    fn pass_on(&mut self, camera: &CameraId, watched: &mut Watched) -> bool {
+        if let Some(reader) = &mut watched.audio
+            && !self.pass_on_sound(reader)
+        {
+            return false;
+        }
+        let mut switched = Vec::new();
+        // The least layer first: where not all can go out, small pictures do.
+        let layers = watched.layers.iter_mut().enumerate().rev();
+        let mut layers = layers.filter_map(|(layer, reader)| Some((layer, reader.as_mut()?)));
+        let went =
+            layers.all(|(layer, reader)| self.pass_on_layer(camera, layer, reader, &mut switched));
+        for (key, layer) in switched {
+            watched.keep_layers(key, &[layer]);
+        }
+        went
+    }
+
+    fn pass_on_sound(&mut self, reader: &mut Reader) -> bool {
+        loop {
+            if self.out.is_full() {
+                return false;
+            }
+            let Some(unit) = next(&mut reader.cursor, || {}) else { return true };
+            let codec = reader.cursor.track().format().map(|format| format.codec);
+            for &key in &reader.viewers {
+                let Some(session) = self.viewers.get_mut(&key) else { continue };
+                if session.whep.audio_codec() != codec {
+                    continue;
+                }
+                let event = session.whep.on_audio(&unit, self.out);
+                self.events.extend(event.map(|event| (key, event)));
+            }
         }
     }
+
+    fn pass_on_layer(
+        &mut self,
+        camera: &CameraId,
+        layer: usize,
+        reader: &mut Reader,
+        switched: &mut Vec<(Key, usize)>,
+    ) -> bool {
+        if self.out.is_full() {
+            return false;
+        }
+        let Reader { cursor, viewers, in_hand } = reader;
+        let on_lag = |sessions: &mut HashMap<Key, Viewer>| {
+            for key in viewers.iter() {
+                if let Some(session) = sessions.get_mut(key) {
+                    session.whep.restart_at_key();
+                }
+            }
+            warn!(camera.id = %camera, "sender fell behind camera {camera}; going on at its newest key frame");
+        };
+        loop {
+            let held = in_hand.take();
+            let read = || Some((next(cursor, || on_lag(self.viewers))?, 0));
+            let Some((unit, first)) = held.or_else(read) else { return true };
+            let codec = cursor.track().format().map(|format| format.codec);
+            let mut gop = None;
+            for (at, &key) in viewers.iter().enumerate().skip(first) {
+                let Some(session) = self.viewers.get_mut(&key) else { continue };
+                if Some(session.whep.video_agreed().codec) != codec {
+                    continue;
+                }
+                let event = if session.whep.is_awaited(layer) {
+                    let gop = gop.get_or_insert_with(|| cursor.gop_so_far());
+                    // Until there is one that can be shown at once, the other layer goes on.
+                    if !is_replayable(gop) {
+                        continue;
+                    }
+                    self.restless.insert(key);
+                    switched.push((key, layer));
+                    session.whep.begin(self.now, layer, gop, self.out)
+                } else {
+                    session.whep.on_unit(self.now, layer, &unit, self.out)
+                };
+                self.events.extend(event.map(|event| (key, event)));
+                if self.out.unsent_bytes() >= SEND_BYTES {
+                    (self.send)(self.out);
+                    if self.out.is_full() {
+                        *in_hand = Some((unit, at + 1));
+                        return false;
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// The next unit of a cursor, telling of a lag on the way.
+fn next(cursor: &mut Cursor, mut on_lag: impl FnMut()) -> Option<Arc<AccessUnit>> {
+    let mut has_lagged = false;
+    let unit = loop {
+        match cursor.try_next() {
+            Read::Unit(unit) => break Some(unit),
+            Read::Empty => break None,
+            Read::Lagged => {
+                has_lagged = true;
+                on_lag();
+            }
+        }
+    };
+    if has_lagged && !unit.as_ref().is_some_and(|unit| unit.is_key) {
+        cursor.track().request_key_frame();
+    }
+    unit
+}
+
+/// Whether a viewer that begins with these units sees a picture at once.
+fn is_replayable(gop: &[Arc<AccessUnit>]) -> bool {
+    let len_bytes: usize = gop.iter().map(|unit| unit.len_bytes()).sum();
+    !gop.is_empty() && len_bytes <= MAX_REPLAY_BYTES
 }
 
 /// Layers that a session can get: those of the codec that was agreed on.
@@ -660,3 +780,6 @@ fn stats(now: Instant, key: Key, session: &Viewer) -> SessionStats {
         packets_retransmitted: counters.retransmitted,
     }
 }
+
+#[cfg(test)]
+mod tests;

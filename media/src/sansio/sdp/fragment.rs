@@ -7,7 +7,7 @@
 
 use std::fmt::Write as _;
 
-use super::is_ufrag;
+use super::{is_ufrag, write::Tagged};
 
 /// Most lines of a fragment.
 const MAX_LINES: usize = 256;
@@ -61,12 +61,13 @@ impl Fragment {
 }
 
 /// The answer to a restart: our new credentials, and every candidate.
-pub fn restart_answer(ice_ufrag: &str, ice_pwd: &str, mid: &str, candidates: &str) -> String {
+pub fn restart_answer(ice_ufrag: &str, ice_pwd: &str, tagged: &Tagged, candidates: &str) -> String {
+    let Tagged { media, mid } = tagged;
     let mut text = String::with_capacity(512);
     write!(
         text,
         "a=ice-lite\r\na=ice-ufrag:{ice_ufrag}\r\na=ice-pwd:{ice_pwd}\r\n\
-         m=video 9 UDP/TLS/RTP/SAVPF 0\r\na=mid:{mid}\r\n{candidates}"
+         m={media} 9 UDP/TLS/RTP/SAVPF 0\r\na=mid:{mid}\r\n{candidates}"
     )
     .expect("writing to a String does not fail");
     text
@@ -99,6 +100,16 @@ mod tests {
             let error = Fragment::parse(body).unwrap_err();
             assert!(error.contains(why), "{error}");
         }
+    }
+
+    #[test]
+    fn a_restart_is_answered_in_the_section_that_carries_the_transport() {
+        let tagged = Tagged { media: "audio".to_owned(), mid: "sound".to_owned() };
+        let text = restart_answer("ours", "our-password-of-24-chars", &tagged, "a=x\r\n");
+        assert!(
+            text.ends_with("m=audio 9 UDP/TLS/RTP/SAVPF 0\r\na=mid:sound\r\na=x\r\n"),
+            "{text}"
+        );
     }
 
     proptest! {

@@ -2,12 +2,13 @@
 //!
 //! Must not: read descriptions or keep state.
 
-use std::{fmt::Write as _, net::SocketAddr};
+use std::fmt::Write as _;
 
-use super::{Description, OfferError, Payload, Section};
+use super::{Description, OfferError, Payload, Section, setup_of};
 use crate::sansio::{
     format::{Codec, Format},
     rtp::uri,
+    transport_address::TransportAddress,
 };
 
 /// Appends formatted text; that does not fail for a `String`.
@@ -16,7 +17,7 @@ macro_rules! put {
         write!($sdp, $($format)*).expect("writing to a String does not fail")
     };
 }
-pub(in crate::sansio) use put;
+pub(crate) use put;
 
 /// What our side of a session is.
 #[derive(Debug, Clone)]
@@ -29,8 +30,8 @@ pub struct Local<'a> {
     pub fingerprint: &'a str,
     /// SSRCs to send with.
     pub ssrcs: Ssrcs,
-    /// Addresses of the one UDP port, best first.
-    pub candidates: &'a [SocketAddr],
+    /// Addresses of the one UDP port and of the one TCP port, best first.
+    pub candidates: &'a [TransportAddress],
 }
 
 /// SSRCs of a session.
@@ -83,6 +84,34 @@ pub struct Settled {
     pub video: Agreed,
     /// Sound, if both sides have it.
     pub audio: Option<Agreed>,
+    /// The section whose transport is that of all.
+    pub tagged: Tagged,
+}
+
+/// The first section of a BUNDLE group, or the only one there is: ICE is told of there.
+///
+/// Source: RFC 9143 §7.1 ("tagged" section), RFC 8840 §9.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Tagged {
+    /// `video` or `audio`.
+    pub media: String,
+    /// Tag of the section.
+    pub mid: String,
+}
+
+impl Tagged {
+    pub(crate) fn of(section: &Section) -> Self {
+        Self { media: section.media.clone(), mid: section.mid.clone() }
+    }
+}
+
+/// An offer of ours, and what the player may choose from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CounterOffer {
+    /// SDP, CRLF lines.
+    pub sdp: String,
+    video: Vec<Codec>,
+    audio: Option<Codec>,
 }
 
 /// The camera's tracks as a session may send them.
@@ -103,24 +132,34 @@ impl Description {
         let (video_section, audio_section) =
             (&self.sections[self.video], self.audio.map(|audio| &self.sections[audio]));
         let video = choose_video(video_section, offered.video).ok_or_else(|| no_codec(offered))?;
+        let mut video = video.clone();
+        // What is lost is sent again on an SSRC of its own, or not at all; who is not told so would wait.
+        if video.rtx.is_none() {
+            video.feedback.retain(|feedback| feedback != "nack");
+        }
         let audio = offered
             .audio
             .zip(audio_section)
             .and_then(|(format, section)| Some((section, section.sendable(format.codec).next()?)));
+        // Of sound nothing is sent again, whatever the player offers.
+        let audio = audio.map(|(section, payload)| {
+            (section, Payload { rtx: None, feedback: Vec::new(), ..payload.clone() })
+        });
 
         let mut sdp = String::with_capacity(3072);
-        let mid = &video_section.mid;
-        let mids = match audio {
-            // BUNDLE keeps the order of the offer.
-            Some((section, _)) if self.audio < Some(self.video) => format!("{} {mid}", section.mid),
-            Some((section, _)) => format!("{mid} {}", section.mid),
-            None => mid.clone(),
-        };
-        write_session(&mut sdp, local, &mids);
+        // BUNDLE keeps the order of the offer.
+        let mut bundled = vec![video_section];
+        if let Some((section, _)) = &audio {
+            bundled.insert(usize::from(self.audio > Some(self.video)), section);
+        }
+        let tagged = Tagged::of(bundled[0]);
+        // A section that was offered alone and in no group stays out of one.
+        let bundled = if self.is_bundled { bundled } else { Vec::new() };
+        write_session(&mut sdp, local, bundled.into_iter());
         let mut is_first = true;
         for (index, section) in self.sections.iter().enumerate() {
-            let (payload, ssrc, kind) = match audio {
-                _ if index == self.video => (video, local.ssrcs.video, "video"),
+            let (payload, ssrc, kind) = match &audio {
+                _ if index == self.video => (&video, local.ssrcs.video, "video"),
                 Some((_, payload)) if Some(index) == self.audio => {
                     (payload, local.ssrcs.audio, "audio")
                 }
@@ -129,29 +168,40 @@ impl Description {
                     continue;
                 }
             };
-            write_section(&mut sdp, section, payload, local, (kind, ssrc), "passive");
+            let payloads = std::slice::from_ref(payload);
+            let setup = setup_of(self.role);
+            write_section(&mut sdp, section, payloads, local, (kind, ssrc), setup);
             if std::mem::take(&mut is_first) {
                 sdp.push_str(&candidate_lines(local));
             }
         }
         Ok(Settled {
             sdp,
-            video: agreed(video_section, video),
-            audio: audio.map(|(section, payload)| agreed(section, payload)),
+            video: agreed(video_section, &video),
+            audio: audio.map(|(section, payload)| agreed(section, &payload)),
+            tagged,
         })
     }
 }
 
 fn no_codec(offered: Offered<'_>) -> OfferError {
-    let mut names: Vec<_> = offered.video.iter().map(|f| f.codec.encoding_name()).collect();
-    names.dedup();
+    let mut codecs: Vec<_> = offered.video.iter().map(|format| format.codec).collect();
+    codecs.dedup();
+    no_codec_of(&codecs)
+}
+
+fn no_codec_of(codecs: &[Codec]) -> OfferError {
+    let names: Vec<_> = codecs.iter().map(|codec| codec.encoding_name()).collect();
     OfferError::NoCodec(names.join(" or "))
 }
 
+/// Of the first codec in an offer of ours.
+const FIRST_PAYLOAD_TYPE: u8 = 96;
+
 /// An offer of ours for a player whose own could not be answered: every codec of the camera, and what
-/// players are known to have besides.
-pub fn offer(local: &Local<'_>, offered: Offered<'_>) -> Settled {
-    let section = |format: &Format, media: &str, mid: &str, payload_type: u8| {
+/// players are known to have besides. Which of them is sent the answer says.
+pub fn offer(local: &Local<'_>, offered: Offered<'_>) -> CounterOffer {
+    let payload = |payload_type: u8, format: &Format| {
         let is_video = !format.codec.is_audio();
         let fmtp = match (format.codec, format.h264_profile) {
             (Codec::H264, profile) => {
@@ -166,15 +216,12 @@ pub fn offer(local: &Local<'_>, offered: Offered<'_>) -> Settled {
             true => ["goog-remb", "ccm fir", "nack", "nack pli"].map(str::to_owned).to_vec(),
             false => Vec::new(),
         };
-        let payload = Payload {
-            payload_type,
-            codec: format.codec,
-            fmtp,
-            rtx: is_video.then_some(payload_type + 1),
-            feedback,
-        };
+        let rtx = is_video.then_some(payload_type + 1);
+        Payload { payload_type, codec: format.codec, fmtp, rtx, feedback }
+    };
+    let section = |media: &str, mid: &str, payloads: Vec<Payload>| {
         let mut extensions = vec![(1, uri::MID.to_owned()), (2, uri::ABS_SEND_TIME.to_owned())];
-        if is_video {
+        if media == "video" {
             extensions.push((3, uri::PLAYOUT_DELAY.to_owned()));
             extensions.push((4, uri::ABS_CAPTURE_TIME.to_owned()));
         }
@@ -183,47 +230,60 @@ pub fn offer(local: &Local<'_>, offered: Offered<'_>) -> Settled {
             proto: "UDP/TLS/RTP/SAVPF".to_owned(),
             formats: String::new(),
             mid: mid.to_owned(),
-            payloads: vec![payload],
+            payloads,
             extensions,
             measures_round_trip: true,
         }
     };
-    let fallback =
-        Format { codec: Codec::H264, rid: String::new(), video: None, h264_profile: None };
-    let video = section(offered.video.first().copied().unwrap_or(&fallback), "video", "0", 96);
-    let audio = offered.audio.map(|format| section(format, "audio", "1", 98));
+    let mut distinct: Vec<&Format> = Vec::with_capacity(offered.video.len());
+    for &format in offered.video {
+        // The best layer of a codec stands for the others.
+        if !distinct.iter().any(|known| known.codec == format.codec) {
+            distinct.push(format);
+        }
+    }
+    // With their retransmissions they take two each; no camera has many.
+    let payload_types = (FIRST_PAYLOAD_TYPE..126).step_by(2);
+    let payloads: Vec<Payload> =
+        payload_types.clone().zip(distinct).map(|(pt, format)| payload(pt, format)).collect();
+    let audio = payload_types.clone().nth(payloads.len()).zip(offered.audio);
+    let video = section("video", "0", payloads);
+    let audio = audio.map(|(pt, format)| section("audio", "1", vec![payload(pt, format)]));
 
     let mut sdp = String::with_capacity(2048);
-    write_session(&mut sdp, local, if audio.is_some() { "0 1" } else { "0" });
+    write_session(&mut sdp, local, [&video].into_iter().chain(&audio));
     let kind = ("video", local.ssrcs.video);
-    write_section(&mut sdp, &video, &video.payloads[0], local, kind, "actpass");
+    write_section(&mut sdp, &video, &video.payloads, local, kind, "actpass");
     sdp.push_str(&candidate_lines(local));
     if let Some(audio) = &audio {
         let kind = ("audio", local.ssrcs.audio);
-        write_section(&mut sdp, audio, &audio.payloads[0], local, kind, "actpass");
+        write_section(&mut sdp, audio, &audio.payloads, local, kind, "actpass");
     }
-    Settled {
+    CounterOffer {
         sdp,
-        video: agreed(&video, &video.payloads[0]),
-        audio: audio.map(|audio| agreed(&audio, &audio.payloads[0])),
+        video: video.payloads.iter().map(|payload| payload.codec).collect(),
+        audio: offered.audio.map(|format| format.codec),
     }
 }
 
-impl Settled {
-    /// What is left of our offer after the player's answer to it.
+impl CounterOffer {
+    /// What is left of our offer after the player's answer to it: of several codecs the one that the
+    /// player names first.
     ///
     /// # Errors
     /// [`OfferError::NoCodec`] when it does not take the video.
-    pub fn answered(&self, answer: &Description) -> Result<Self, OfferError> {
-        let narrow = |offered: &Agreed, section: &Section| -> Option<Agreed> {
-            let payload = section.payloads.iter().find(|p| p.codec == offered.codec)?;
+    pub fn answered(&self, answer: &Description) -> Result<Settled, OfferError> {
+        let narrow = |offered: &[Codec], section: &Section| -> Option<Agreed> {
+            let payload = section.payloads.iter().find(|p| offered.contains(&p.codec))?;
             Some(agreed(section, payload))
         };
-        let video = narrow(&self.video, &answer.sections[answer.video])
-            .ok_or_else(|| OfferError::NoCodec(self.video.codec.encoding_name().to_owned()))?;
+        let section = &answer.sections[answer.video];
+        let video = narrow(&self.video, section).ok_or_else(|| no_codec_of(&self.video))?;
         let audio = self.audio.as_ref().zip(answer.audio);
-        let audio = audio.and_then(|(offered, index)| narrow(offered, &answer.sections[index]));
-        Ok(Self { sdp: String::new(), video, audio })
+        let audio = audio.and_then(|(offered, index)| {
+            narrow(std::slice::from_ref(offered), &answer.sections[index])
+        });
+        Ok(Settled { sdp: String::new(), video, audio, tagged: Tagged::of(section) })
     }
 }
 
@@ -259,13 +319,23 @@ fn agreed(section: &Section, payload: &Payload) -> Agreed {
     }
 }
 
-fn write_session(sdp: &mut String, local: &Local<'_>, mids: &str) {
+fn write_session<'a>(
+    sdp: &mut String,
+    local: &Local<'_>,
+    bundled: impl Iterator<Item = &'a Section>,
+) {
     put!(
         sdp,
-        "v=0\r\no=- {} 1 IN IP4 127.0.0.1\r\ns=-\r\nt=0 0\r\na=ice-lite\r\n\
-         a=group:BUNDLE {mids}\r\na=extmap-allow-mixed\r\na=msid-semantic: WMS *\r\n",
+        "v=0\r\no=- {} 1 IN IP4 127.0.0.1\r\ns=-\r\nt=0 0\r\na=ice-lite\r\n",
         local.ssrcs.video
     );
+    let mut bundled = bundled.peekable();
+    if bundled.peek().is_some() {
+        sdp.push_str("a=group:BUNDLE");
+        bundled.for_each(|section| put!(sdp, " {}", section.mid));
+        sdp.push_str("\r\n");
+    }
+    sdp.push_str("a=extmap-allow-mixed\r\na=msid-semantic: WMS *\r\n");
 }
 
 /// Feedback that is agreed on, as sender and as receiver.
@@ -277,18 +347,19 @@ const EXTENSIONS: [&str; 4] =
 fn write_section(
     sdp: &mut String,
     section: &Section,
-    payload: &Payload,
+    payloads: &[Payload],
     local: &Local<'_>,
     (kind, ssrc): (&str, u32),
     setup: &str,
 ) {
-    open_section(sdp, section, payload, local, setup);
+    open_section(sdp, section, payloads, local, setup);
     put!(sdp, "a=sendonly\r\na=msid:damwall {kind}\r\na=rtcp-mux\r\na=rtcp-rsize\r\n");
     if section.measures_round_trip {
         sdp.push_str("a=rtcp-xr:rcvr-rtt=all\r\n");
     }
-    write_codec(sdp, section, payload, &EXTENSIONS);
-    let rtx_ssrc = payload.rtx.map(|_| local.ssrcs.rtx);
+    write_codec(sdp, section, payloads, &EXTENSIONS);
+    let has_rtx = payloads.iter().any(|payload| payload.rtx.is_some());
+    let rtx_ssrc = has_rtx.then_some(local.ssrcs.rtx);
     if let Some(rtx_ssrc) = rtx_ssrc {
         put!(sdp, "a=ssrc-group:FID {ssrc} {rtx_ssrc}\r\n");
     }
@@ -299,19 +370,21 @@ fn write_section(
 }
 
 /// The `m=` line of a section that is taken, and the transport's lines.
-pub(in crate::sansio) fn open_section(
+pub(crate) fn open_section(
     sdp: &mut String,
     section: &Section,
-    payload: &Payload,
+    payloads: &[Payload],
     local: &Local<'_>,
     setup: &str,
 ) {
     let Section { media, proto, mid, .. } = section;
-    let Payload { payload_type, rtx, .. } = payload;
     let Local { ice_ufrag, ice_pwd, fingerprint, .. } = local;
-    put!(sdp, "m={media} 9 {proto} {payload_type}");
-    if let Some(rtx) = rtx {
-        put!(sdp, " {rtx}");
+    put!(sdp, "m={media} 9 {proto}");
+    for Payload { payload_type, rtx, .. } in payloads {
+        put!(sdp, " {payload_type}");
+        if let Some(rtx) = rtx {
+            put!(sdp, " {rtx}");
+        }
     }
     put!(
         sdp,
@@ -321,29 +394,30 @@ pub(in crate::sansio) fn open_section(
     );
 }
 
-/// The lines of the codec that was chosen, and of those of the section's `extensions` that are taken.
-pub(in crate::sansio) fn write_codec(
+/// The lines of the codecs that are meant, and of those of the section's `extensions` that are taken.
+pub(crate) fn write_codec(
     sdp: &mut String,
     section: &Section,
-    payload: &Payload,
+    payloads: &[Payload],
     extensions: &[&str],
 ) {
     let taken = section.extensions.iter().filter(|(_, uri)| extensions.contains(&uri.as_str()));
     for (id, uri) in taken {
         put!(sdp, "a=extmap:{id} {uri}\r\n");
     }
-    let Payload { payload_type, codec, fmtp, rtx, feedback } = payload;
-    let channels = if *codec == Codec::Opus { "/2" } else { "" };
-    let (name, clock_rate_hz) = (codec.encoding_name(), codec.clock_rate_hz());
-    put!(sdp, "a=rtpmap:{payload_type} {name}/{clock_rate_hz}{channels}\r\n");
-    if !fmtp.is_empty() {
-        put!(sdp, "a=fmtp:{payload_type} {fmtp}\r\n");
-    }
-    for feedback in feedback.iter().filter(|feedback| FEEDBACK.contains(&feedback.as_str())) {
-        put!(sdp, "a=rtcp-fb:{payload_type} {feedback}\r\n");
-    }
-    if let Some(rtx) = rtx {
-        put!(sdp, "a=rtpmap:{rtx} rtx/{clock_rate_hz}\r\na=fmtp:{rtx} apt={payload_type}\r\n");
+    for Payload { payload_type, codec, fmtp, rtx, feedback } in payloads {
+        let channels = if *codec == Codec::Opus { "/2" } else { "" };
+        let (name, clock_rate_hz) = (codec.encoding_name(), codec.clock_rate_hz());
+        put!(sdp, "a=rtpmap:{payload_type} {name}/{clock_rate_hz}{channels}\r\n");
+        if !fmtp.is_empty() {
+            put!(sdp, "a=fmtp:{payload_type} {fmtp}\r\n");
+        }
+        for feedback in feedback.iter().filter(|feedback| FEEDBACK.contains(&feedback.as_str())) {
+            put!(sdp, "a=rtcp-fb:{payload_type} {feedback}\r\n");
+        }
+        if let Some(rtx) = rtx {
+            put!(sdp, "a=rtpmap:{rtx} rtx/{clock_rate_hz}\r\na=fmtp:{rtx} apt={payload_type}\r\n");
+        }
     }
 }
 
@@ -351,10 +425,16 @@ pub(in crate::sansio) fn write_codec(
 pub fn candidate_lines(local: &Local<'_>) -> String {
     let mut sdp = String::with_capacity(256);
     for (index, address) in local.candidates.iter().enumerate() {
-        // Host candidates (RFC 8445 §5.1.2.1): type preference 126, falling local preference.
-        let priority = (126u32 << 24) | ((65_535 - index as u32) << 8) | 255;
-        let (foundation, ip, port) = (index + 1, address.ip(), address.port());
-        put!(sdp, "a=candidate:{foundation} 1 udp {priority} {ip} {port} typ host\r\n");
+        let place = index as u32;
+        // Host candidates (RFC 8445 §5.1.2.1): type preference 126, falling local preference. Those of TCP
+        // come behind all of UDP, with the direction in the upper bits of theirs (RFC 6544 §4.2).
+        let (name, type_preference, local_preference, kind) = match address {
+            TransportAddress::Udp(_) => ("udp", 126u32, 65_535 - place, ""),
+            TransportAddress::Tcp(_) => ("tcp", 90, (4 << 13) | (8191 - place), " tcptype passive"),
+        };
+        let priority = (type_preference << 24) | (local_preference << 8) | 255;
+        let (foundation, ip, port) = (index + 1, address.socket().ip(), address.socket().port());
+        put!(sdp, "a=candidate:{foundation} 1 {name} {priority} {ip} {port} typ host{kind}\r\n");
     }
     sdp.push_str("a=end-of-candidates\r\n");
     sdp

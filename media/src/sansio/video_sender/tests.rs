@@ -8,7 +8,10 @@ use crate::sansio::{
     srtp::{DtlsRole, Endpoint, MasterKeys, Profile, RtpReceiver},
 };
 
-const PEER: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 4000);
+const PEER: TransportAddress = TransportAddress::Udp(std::net::SocketAddr::new(
+    std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST),
+    4000,
+));
 const MEDIA_SSRC: u32 = 7;
 const RTX_SSRC: u32 = 8;
 
@@ -237,8 +240,8 @@ fn history_finds_every_packet_it_holds_over_the_wrap() {
     let mut number = 65_000u16;
     let mut sent = Vec::new();
     for n in 0..2_000 {
-        let unit = unit(n * 3_000, false);
-        history.push(number, n as u32, unit);
+        let (unit, timestamp) = (unit(n * 3_000, false), n as u32);
+        history.push(SentFrame { first: number, timestamp, sent_at: Instant::now(), unit });
         sent.push((number, n as u32));
         number = number.wrapping_add(2);
     }
@@ -251,6 +254,43 @@ fn history_finds_every_packet_it_holds_over_the_wrap() {
     }
     assert!(sent.iter().all(|(first, _)| history.find(*first).is_none()));
     assert!(history.find(number).is_none());
+}
+
+#[test]
+fn a_paused_viewer_keeps_no_unit_and_one_whose_camera_is_away_none_for_long() {
+    let mut bench = Bench::live();
+    let units: Vec<_> = (1..=30).map(|n| unit(90_000 + n * 3_000, false)).collect();
+    let kept = || units.iter().filter(|unit| Arc::strong_count(unit) > 1).count();
+    units.iter().for_each(|unit| drop(bench.publish(0, unit)));
+    assert_eq!(kept(), 30);
+    bench.now += MAX_HISTORY_AGE;
+    bench.sender.forget_old(bench.now);
+    assert_eq!(kept(), 0);
+    assert_eq!(bench.nack(&[0x7ff2]), []);
+
+    // Of a burst that is under way, too.
+    let now = bench.now;
+    bench.sender.begin(now, 0, &units);
+    assert_eq!(kept(), 30);
+    bench.sender.pause();
+    assert_eq!(kept(), 0);
+    bench.sender.begin(now, 0, &units);
+    bench.settle();
+    assert_eq!(kept(), 30);
+    bench.sender.pause();
+    assert_eq!(kept(), 0);
+}
+
+#[test]
+fn what_is_too_old_to_be_asked_for_goes_with_each_frame() {
+    let mut bench = Bench::live();
+    let units: Vec<_> = (1..=300).map(|n| unit(90_000 + n * 3_000, false)).collect();
+    for unit in &units {
+        bench.publish(0, unit);
+        bench.now += Duration::from_millis(33);
+    }
+    let kept = units.iter().filter(|unit| Arc::strong_count(unit) > 1).count();
+    assert!((88..=92).contains(&kept), "{kept} frames of 30 a second");
 }
 
 #[test]
@@ -280,6 +320,8 @@ fn sender_report_maps_rtp_time_to_the_time_of_day() {
     let arrived_at = bench.now;
     let unit = Arc::new(AccessUnit { time: 90_000, is_key: true, payloads, arrived_at });
     bench.sender.begin(bench.now, 0, &[unit]);
+    bench.sender.send_burst(bench.now, PEER, &mut bench.outbox).unwrap();
+    assert_eq!(bench.sender.report(bench.now), None, "not of what is replayed");
     bench.settle();
     let later = arrived_at + Duration::from_millis(500);
     let report = bench.sender.report(later).unwrap();

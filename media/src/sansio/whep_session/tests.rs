@@ -4,6 +4,7 @@ use crate::sansio::{
     rtp,
     sdp::write::ExtensionIds,
     transport::{CONNECT_TIMEOUT, CONSENT_TIMEOUT, testing::Client},
+    video_sender::MAX_HISTORY_AGE,
 };
 
 const SSRCS: Ssrcs = Ssrcs { video: 7, rtx: 8, audio: 9 };
@@ -40,11 +41,16 @@ struct Link {
 
 impl Link {
     fn new(lost_per_mille: u32) -> Self {
+        Self::agreed_on(agreed(Codec::H264, 102), lost_per_mille)
+    }
+
+    fn agreed_on(video: Agreed, lost_per_mille: u32) -> Self {
         let now = Instant::now();
         let (client, transport) = Client::new(now);
         let parameters = SessionParameters {
             transport,
-            video: agreed(Codec::H264, 102),
+            role: DtlsRole::Server,
+            video,
             audio: Some(agreed(Codec::Opus, 111)),
             ssrcs: SSRCS,
             clock: WallClock::new(now, Duration::from_secs(1_700_000_000)),
@@ -68,18 +74,21 @@ impl Link {
     }
 
     fn connected(lost_per_mille: u32) -> Self {
-        let mut link = Self::new(lost_per_mille);
+        Self::new(lost_per_mille).connect()
+    }
+
+    fn connect(mut self) -> Self {
         for _ in 0..300 {
-            if link.client.checks_answered == 0 {
-                let check = link.client.check();
-                link.send(check);
+            if self.client.checks_answered == 0 {
+                let check = self.client.check();
+                self.send(check);
             }
-            link.step(50);
-            if link.events == [Event::Connected] && link.client.srtp.is_some() {
-                return link;
+            self.step(50);
+            if self.events == [Event::Connected] && self.client.srtp.is_some() {
+                return self;
             }
         }
-        panic!("connects: {:?}", link.events);
+        panic!("connects: {:?}", self.events);
     }
 
     fn is_lost(&mut self) -> bool {
@@ -226,17 +235,26 @@ fn a_viewer_gets_video_sound_and_reports() {
 }
 
 #[test]
-fn five_percent_loss_with_retransmission_leaves_99_percent_of_frames() {
-    let mut link = Link::connected(50);
-    link.begin(&[unit(1, true)]);
+fn five_percent_loss_with_retransmission_leaves_99_percent_of_frames_and_others_all() {
+    let (mut link, mut other) = (Link::connected(50), Link::connected(0));
     const FRAMES: u64 = 3_000;
-    for n in 2..=FRAMES {
-        link.publish(&unit(n, n % 60 == 0));
-        link.step(33);
+    for n in 1..=FRAMES {
+        let unit = unit(n, n % 60 == 1);
+        for link in [&mut link, &mut other] {
+            match n {
+                1 => link.begin(std::slice::from_ref(&unit)),
+                _ => link.publish(&unit),
+            }
+            link.step(33);
+        }
     }
     for _ in 0..10 {
         link.step(33);
+        other.step(33);
     }
+    assert_eq!(other.video.len() as u64, FRAMES * 6, "nothing is missing");
+    assert_eq!((other.session.counters().retransmitted, other.media_lost), (0, 0));
+    assert!(!other.events.contains(&Event::KeyWanted), "nor asked for");
     let mut parts = std::collections::HashMap::<u64, u32>::new();
     for payload in link.video.values() {
         let n = u64::from(payload[1]) + (u64::from(payload[2]) << 8);
@@ -260,6 +278,33 @@ fn a_viewer_that_loses_its_picture_asks_once_in_half_a_second() {
     assert_eq!(link.events, [Event::KeyWanted, Event::KeyWanted]);
     link.send_rtcp(|out| rtcp::write_picture_loss(1, 12345, out));
     assert_eq!(link.events.len(), 2, "another stream's loss is not ours");
+}
+
+#[test]
+fn a_viewer_that_asks_again_although_nothing_can_be_sent_again_gets_a_key_frame() {
+    let without_rtx = Agreed { rtx: None, ..agreed(Codec::H264, 102) };
+    let mut link = Link::agreed_on(without_rtx, 0).connect();
+    link.begin(&[unit(1, true)]);
+    link.events.clear();
+    let lost = link.newest.unwrap() as u16;
+    for _ in 0..5 {
+        link.send_rtcp(|out| rtcp::write_nack(1, SSRCS.video, &[lost], out));
+        link.now += Duration::from_millis(50);
+    }
+    assert_eq!(link.events, [Event::KeyWanted], "and is not left frozen");
+    assert_eq!(link.session.counters().retransmitted, 0);
+}
+
+#[test]
+fn units_of_a_camera_that_went_away_are_let_go_within_seconds() {
+    let mut link = Link::connected(0);
+    let sent = unit(1, true);
+    link.begin(std::slice::from_ref(&sent));
+    link.step(5);
+    assert_eq!(Arc::strong_count(&sent), 2);
+    link.now += MAX_HISTORY_AGE + Duration::from_secs(1);
+    link.session.send_reports(link.now, &mut link.outbox);
+    assert_eq!(Arc::strong_count(&sent), 1);
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::sansio::sdp::write::Ssrcs;
+use crate::sansio::{sdp::write::Ssrcs, transport_address::TransportAddress};
 
 const CHROMIUM: &str = include_str!("../fixtures/whip-chromium.sdp");
 const CHROMIUM_SIMULCAST: &str = include_str!("../fixtures/whip-chromium-simulcast.sdp");
@@ -17,7 +17,10 @@ fn local() -> Local<'static> {
         fingerprint: "AB:CD",
         ssrcs: Ssrcs { video: 7, rtx: 8, audio: 9 },
         candidates: const {
-            &[std::net::SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 8189)]
+            &[TransportAddress::Udp(std::net::SocketAddr::new(
+                std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST),
+                8189,
+            ))]
         },
     }
 }
@@ -40,12 +43,14 @@ fn values<'a>(media: &'a Media, name: &'static str) -> Vec<&'a str> {
 #[test]
 fn chromiums_offer_is_answered_with_h264_opus_and_retransmission() {
     let (offer, sdp, text) = answer(CHROMIUM);
+    let tagged = offer.tagged();
     let video = offer.video.unwrap();
     assert_eq!((video.codec, video.payload_type, video.rtx), (Codec::H264, 102, Some(103)));
     assert!(video.has_nack && video.has_pli && video.has_remb && video.rids.is_empty());
     let audio = offer.audio.unwrap();
     assert_eq!((audio.codec, audio.payload_type, audio.has_nack), (Codec::Opus, 111, false));
     assert_eq!(offer.role, DtlsRole::Server);
+    assert_eq!((tagged.media.as_str(), tagged.mid.as_str()), ("audio", "0"));
 
     assert_eq!(sdp.get_first_attribute_value("group").flatten(), Some("BUNDLE 0 1"));
     let [audio, video] = &sdp.medias[..] else { panic!("two sections") };
@@ -73,6 +78,18 @@ fn chromiums_simulcast_is_received_in_three_layers() {
     assert_eq!((video.rid_extension, video.repaired_rid_extension), (Some(10), Some(11)));
     assert_eq!(values(&sdp.medias[1], "rid"), ["h recv", "m recv", "l recv"]);
     assert_eq!(values(&sdp.medias[1], "simulcast"), ["recv h;m;l"]);
+}
+
+#[test]
+fn without_simulcast_the_first_layer_is_taken() {
+    let mut offer = WhipOffer::parse(CHROMIUM_SIMULCAST.as_bytes()).unwrap();
+    offer.take_one_layer();
+    assert_eq!(offer.video.as_ref().unwrap().rids, ["h"]);
+    let sdp = offer.answer(&local());
+    assert!(
+        sdp.contains("a=rid:h recv\r\na=simulcast:recv h\r\n") && !sdp.contains("a=rid:m"),
+        "{sdp}"
+    );
 }
 
 #[test]
@@ -182,6 +199,9 @@ fn offers_that_are_not_supported_are_refused_whole() {
     // One kind of media alone is fine, as is a section that lives off the bundle's transport.
     for alone in [audio, video] {
         answer(&format!("{head}{alone}"));
+        let head = head.replace("a=group:BUNDLE 0 1\r\n", "");
+        let (_, _, text) = answer(&format!("{head}{alone}"));
+        assert!(!text.contains("BUNDLE"), "{text}");
     }
     answer(
         &CHROMIUM.replace("m=video 9", "m=video 0").replace("a=mid:1", "a=mid:1\r\na=bundle-only"),

@@ -23,12 +23,21 @@ const REPLACE_AFTER: Duration = Duration::from_secs(1);
 /// the track off, so that a format is never missing there.
 const START_OVER_AFTER: Duration = Duration::from_secs(2);
 
+/// How a track is received.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Pace {
+    /// How long packets wait for one that is missing before them.
+    pub(super) hold: Duration,
+    /// Most time between key frames, as far as the publisher does as it is asked.
+    pub(super) key_frame_interval: Duration,
+}
+
 /// See the module.
 #[derive(Debug)]
 pub(super) struct Track {
     codec: Codec,
     rid: String,
-    hold: Duration,
+    pace: Pace,
     stream: Option<Stream>,
     /// SSRC of its retransmissions, once known; other streams' are not looked at.
     pub(super) rtx_ssrc: Option<u32>,
@@ -39,6 +48,7 @@ pub(super) struct Track {
     needs_key: bool,
     wants_key: bool,
     last_pli: Option<Instant>,
+    last_key_at: Option<Instant>,
     last_given_at: Option<Instant>,
     /// Of the largest picture so far, in pixels.
     pub(super) largest_area_px: u64,
@@ -96,11 +106,11 @@ impl Stream {
 }
 
 impl Track {
-    pub(super) fn new(codec: Codec, rid: String, hold: Duration) -> Self {
+    pub(super) fn new(codec: Codec, rid: String, pace: Pace) -> Self {
         Self {
             codec,
             rid,
-            hold,
+            pace,
             stream: None,
             rtx_ssrc: None,
             depacketizer: Depacketizer::new(codec),
@@ -109,6 +119,7 @@ impl Track {
             needs_key: true,
             wants_key: false,
             last_pli: None,
+            last_key_at: None,
             last_given_at: None,
             largest_area_px: 0,
         }
@@ -145,7 +156,7 @@ impl Track {
         }
         if is_other {
             let rate = self.codec.clock_rate_hz();
-            let mut stream = Stream::new(ssrc, rate, self.hold, sequence_number, now);
+            let mut stream = Stream::new(ssrc, rate, self.pace.hold, sequence_number, now);
             // What the former stream left unfinished stays so.
             stream.lost = self.stream.is_some().into();
             self.stream = Some(stream);
@@ -213,6 +224,7 @@ impl Track {
         if unit.is_key {
             self.needs_key = false;
             self.wants_key = false;
+            self.last_key_at = Some(now);
             let format = self.depacketizer.format(&self.rid);
             if let Some(video) = &format.video {
                 let area_px = u64::from(video.width_px) * u64::from(video.height_px);
@@ -244,8 +256,13 @@ impl Track {
 
     /// When to ask for a key frame.
     pub(super) fn next_pli(&self) -> Option<Instant> {
-        let stream = self.stream.as_ref().filter(|_| self.wants_key)?;
-        Some(self.last_pli.map_or(stream.last_packet_at, |last| last + PLI_INTERVAL))
+        let stream = self.stream.as_ref()?;
+        if self.wants_key {
+            return Some(self.last_pli.map_or(stream.last_packet_at, |last| last + PLI_INTERVAL));
+        }
+        // One that has its own mind about key frames is asked no more often than one that has not.
+        let last = self.last_key_at.max(self.last_pli)?;
+        (!self.codec.is_audio()).then(|| last + self.pace.key_frame_interval)
     }
 
     /// The SSRC to ask for a key frame of, if it is time to.

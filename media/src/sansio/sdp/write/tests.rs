@@ -2,6 +2,7 @@ use proptest::prelude::*;
 use sdp_types::Session;
 
 use super::*;
+use crate::sansio::srtp::DtlsRole;
 
 const FINGERPRINT: &str = "00:01:02:03:04:05:06:07:08:09:0A:0B:0C:0D:0E:0F:\
     10:11:12:13:14:15:16:17:18:19:1A:1B:1C:1D:1E:1F";
@@ -30,7 +31,7 @@ const H264_LINES: &str = "a=recvonly\r\n\
     a=rtpmap:106 H264/90000\r\n\
     a=fmtp:106 level-asymmetry-allowed=1;packetization-mode=1;profile-level-id=4d001f\r\n";
 
-fn local(candidates: &[SocketAddr]) -> Local<'_> {
+fn local(candidates: &[TransportAddress]) -> Local<'_> {
     Local {
         ice_ufrag: "us",
         ice_pwd: "password",
@@ -80,6 +81,81 @@ fn retransmission_feedback_and_extensions_are_agreed_on_where_both_have_them() {
 }
 
 #[test]
+fn a_player_without_retransmission_is_not_told_that_it_may_ask_again() {
+    let feedback = |offer: &str| {
+        let settled = answer(offer, &[&h264([0x42, 0xe0])], None).unwrap();
+        let parsed = Session::parse(settled.sdp.as_bytes()).unwrap();
+        let values = parsed.medias[1].get_attribute_values("rtcp-fb").flatten();
+        (settled.video.rtx, values.map(str::to_owned).collect::<Vec<_>>())
+    };
+    let with_nack = description(H264_LINES)
+        .replace("a=rtcp-fb:104 nack pli", "a=rtcp-fb:104 nack\r\na=rtcp-fb:104 nack pli");
+    let all = ["104 goog-remb", "104 nack", "104 nack pli"].map(str::to_owned).to_vec();
+    assert_eq!(feedback(&with_nack), (Some(105), all));
+    let without_rtx = with_nack.replace("a=fmtp:105 apt=104\r\n", "");
+    let but_nack = ["104 goog-remb", "104 nack pli"].map(str::to_owned).to_vec();
+    assert_eq!(feedback(&without_rtx), (None, but_nack));
+}
+
+#[test]
+fn sections_that_are_taken_share_one_transport_and_are_of_webrtc() {
+    let video = h264([0x42, 0xe0]);
+    let good = description(H264_LINES);
+    let check = |offer: &str, expected: OfferError| {
+        assert_eq!(Description::parse(offer.as_bytes()), Err(expected));
+    };
+    check(&good.replace("BUNDLE 0 1", "BUNDLE 1"), OfferError::NotBundled);
+    check(&good.replace("a=group:BUNDLE 0 1\r\n", ""), OfferError::NotBundled);
+    let proto = OfferError::Missing("UDP/TLS/RTP/SAVPF");
+    check(&good.replace("m=video 9 UDP/TLS/RTP/SAVPF", "m=video 9 RTP/AVP"), proto.clone());
+    check(&good.replace("m=audio 9 UDP/TLS/RTP/SAVPF", "m=audio 9 RTP/AVP"), proto);
+    answer(&good.replace(" UDP/TLS", " TCP/TLS"), &[&video], None).unwrap();
+
+    // What is refused anyway may be anything.
+    let data = format!("{good}m=application 9 UDP/DTLS/SCTP webrtc-datachannel\r\na=mid:2\r\n");
+    assert_eq!(
+        answer(&data, &[&video], None).unwrap().sdp.matches("a=group:BUNDLE 1\r\n").count(),
+        1
+    );
+    // One section needs no group, and then gets none.
+    let (head, rest) = good.split_once("m=audio").unwrap();
+    let alone = format!("{head}m=video{}", rest.split_once("m=video").unwrap().1);
+    let bundled = answer(&alone, &[&video], None).unwrap();
+    assert!(bundled.sdp.contains("a=group:BUNDLE 1\r\n"), "{}", bundled.sdp);
+    let unbundled = alone.replace("a=group:BUNDLE 0 1\r\n", "");
+    let unbundled = answer(&unbundled, &[&video], None).unwrap();
+    assert!(!unbundled.sdp.contains("BUNDLE"), "{}", unbundled.sdp);
+}
+
+#[test]
+fn ice_is_told_of_in_the_first_section_that_is_taken() {
+    let (video, audio) = (h264([0x42, 0xe0]), format(Codec::Opus));
+    let tagged = |audio: Option<&Format>| {
+        let settled = answer(&description(H264_LINES), &[&video], audio).unwrap();
+        (settled.tagged.media, settled.tagged.mid)
+    };
+    assert_eq!(tagged(Some(&audio)), ("audio".to_owned(), "0".to_owned()));
+    assert_eq!(tagged(None), ("video".to_owned(), "1".to_owned()));
+}
+
+#[test]
+fn a_player_that_insists_on_being_the_dtls_server_gets_a_client() {
+    let setup = |offered: &str| {
+        let offer = description(H264_LINES).replace("setup:actpass", offered);
+        let parsed = Description::parse(offer.as_bytes()).map(|description| description.role)?;
+        let sdp = answer(&offer, &[&h264([0x42, 0xe0])], None)?.sdp;
+        let line = sdp.lines().find_map(|line| line.strip_prefix("a=setup:")).unwrap();
+        Ok((parsed, line.to_owned()))
+    };
+    assert_eq!(setup("setup:passive"), Ok((DtlsRole::Client, "active".to_owned())));
+    for offered in ["setup:actpass", "setup:active"] {
+        assert_eq!(setup(offered), Ok((DtlsRole::Server, "passive".to_owned())));
+    }
+    let missing = OfferError::Missing("setup (actpass, active or passive)");
+    assert_eq!(setup("setup:holdconn"), Err(missing));
+}
+
+#[test]
 fn sound_is_answered_where_the_camera_has_it_and_refused_where_not() {
     let video = h264([0x42, 0xe0]);
     for (codec, payload_type) in [(Codec::Opus, 111), (Codec::Pcmu, 0)] {
@@ -100,15 +176,47 @@ fn sound_is_answered_where_the_camera_has_it_and_refused_where_not() {
 
 #[test]
 fn answer_carries_every_candidate() {
-    let candidates = ["192.0.2.1:8189".parse().unwrap(), "[2001:db8::1]:8189".parse().unwrap()];
+    let candidates = [
+        TransportAddress::Udp("192.0.2.1:8189".parse().unwrap()),
+        TransportAddress::Udp("[2001:db8::1]:8189".parse().unwrap()),
+        TransportAddress::Tcp("192.0.2.1:8190".parse().unwrap()),
+    ];
     let offer = Description::parse(description(H264_LINES).as_bytes()).unwrap();
     let offered = Offered { video: &[&h264([0x42, 0xe0])], audio: None };
     let sdp = offer.answer(&local(&candidates), offered).unwrap().sdp;
     let parsed = Session::parse(sdp.as_bytes()).unwrap();
     let video = &parsed.medias[1];
-    assert_eq!(video.get_attribute_values("candidate").count(), 2);
+    // Priorities by RFC 8445 §5.1.2.1 and RFC 6544 §4.2: TCP behind every UDP one.
+    let expected = [
+        "1 1 udp 2130706431 192.0.2.1 8189 typ host",
+        "2 1 udp 2130706175 2001:db8::1 8189 typ host",
+        "3 1 tcp 1520434687 192.0.2.1 8190 typ host tcptype passive",
+    ];
+    let found: Vec<_> = video.get_attribute_values("candidate").flatten().collect();
+    assert_eq!(found, expected);
     assert_eq!(video.get_first_attribute_value("setup").flatten(), Some("passive"));
     assert!(video.has_attribute("sendonly") && video.has_attribute("end-of-candidates"));
+}
+
+#[test]
+fn sound_gets_no_ssrc_of_the_video_although_the_player_offers_retransmission_of_it() {
+    let offer = description(H264_LINES).replace("SAVPF 111 0", "SAVPF 111 112 0").replace(
+        "opus/48000/2\r\n",
+        "opus/48000/2\r\na=rtpmap:112 rtx/48000\r\na=fmtp:112 apt=111\r\n",
+    );
+    let (video, audio) = (h264([0x42, 0xe0]), format(Codec::Opus));
+    let settled = answer(&offer, &[&video], Some(&audio)).unwrap();
+    assert_eq!((settled.audio.unwrap().rtx, settled.video.rtx), (None, Some(105)));
+    let parsed = Session::parse(settled.sdp.as_bytes()).unwrap();
+    let ssrcs = |section: usize| -> Vec<_> {
+        let values = parsed.medias[section].get_attribute_values("ssrc").flatten();
+        values.filter_map(|value| value.split(' ').next()).map(str::to_owned).collect()
+    };
+    assert_eq!(
+        (ssrcs(0), ssrcs(1)),
+        (vec!["9".to_owned(); 2], ["7", "7", "8", "8"].map(str::to_owned).to_vec())
+    );
+    assert!(!parsed.medias[0].has_attribute("ssrc-group"));
 }
 
 #[test]
@@ -143,13 +251,41 @@ fn an_offer_of_ours_is_narrowed_to_what_the_player_answers() {
     let (video, audio) = (h264([0x42, 0xe0]), format(Codec::Opus));
     let ours = offer(&local(&[]), Offered { video: &[&video], audio: Some(&audio) });
     Session::parse(ours.sdp.as_bytes()).unwrap();
-    assert!(ours.sdp.contains("a=setup:actpass") && ours.audio.is_some());
+    assert!(ours.sdp.contains("a=setup:actpass") && ours.sdp.contains("m=audio 9 "));
     let lines = "a=recvonly\r\na=rtpmap:96 H264/90000\r\na=fmtp:96 packetization-mode=1;profile-level-id=42e01f\r\n";
     let theirs = description("").replace("a=rtpmap:96 VP8/90000\r\n", lines);
     let theirs = theirs.replace("m=audio 9", "m=audio 0");
     let settled = ours.answered(&Description::parse(theirs.as_bytes()).unwrap()).unwrap();
     assert_eq!((settled.video.payload_type, settled.video.rtx), (96, None));
     assert_eq!(settled.audio, None);
+}
+
+#[test]
+fn an_offer_of_ours_has_every_codec_of_the_camera_and_the_answer_picks() {
+    let (h265, low) = (format(Codec::H265), h264([0x42, 0xc0]));
+    let (opus, again) = (format(Codec::Opus), h264([0x64, 0]));
+    let layers = [&h265, &low, &again];
+    let ours = offer(&local(&[]), Offered { video: &layers, audio: Some(&opus) });
+    let parsed = Session::parse(ours.sdp.as_bytes()).unwrap();
+    assert_eq!(parsed.medias[0].fmt, "96 97 98 99");
+    assert_eq!(parsed.medias[1].fmt, "100");
+    let maps: Vec<_> = parsed.medias[0].get_attribute_values("rtpmap").flatten().collect();
+    assert_eq!(maps, ["96 H265/90000", "97 rtx/90000", "98 H264/90000", "99 rtx/90000"]);
+    assert_eq!(ours.sdp.matches("a=ssrc-group:FID").count(), 1);
+
+    let picked = |formats: &str| {
+        let lines = "a=recvonly\r\na=rtpmap:96 H265/90000\r\na=rtpmap:97 rtx/90000\r\n\
+            a=fmtp:97 apt=96\r\na=rtpmap:98 H264/90000\r\na=rtpmap:99 rtx/90000\r\n\
+            a=fmtp:99 apt=98\r\na=fmtp:98 packetization-mode=1;profile-level-id=42c01f\r\n";
+        let theirs = description("").replace("a=rtpmap:96 VP8/90000\r\n", lines);
+        let theirs = theirs.replace("SAVPF 96 102 104 105 106", &format!("SAVPF {formats}"));
+        let settled = ours.answered(&Description::parse(theirs.as_bytes()).unwrap());
+        settled.map(|settled| (settled.video.codec, settled.video.payload_type, settled.video.rtx))
+    };
+    assert_eq!(picked("98 99"), Ok((Codec::H264, 98, Some(99))));
+    assert_eq!(picked("96 97"), Ok((Codec::H265, 96, Some(97))));
+    assert_eq!(picked("98 99 96 97"), Ok((Codec::H264, 98, Some(99))), "its first");
+    assert_eq!(picked("120"), Err(OfferError::NoCodec("H265 or H264".into())));
 }
 
 proptest! {

@@ -1,0 +1,105 @@
+use std::{fs, path::PathBuf, time::Duration};
+
+use catalog::watch::{WatchedFolder, watch};
+use domain::Asset;
+use tokio_util::sync::CancellationToken;
+
+use crate::{fixture::Fixture, media};
+
+const SETTLE: Duration = Duration::from_millis(300);
+
+struct Watched {
+    f: Fixture,
+    token: CancellationToken,
+    task: tokio::task::JoinHandle<()>,
+}
+
+impl Watched {
+    async fn start(f: Fixture) -> Self {
+        let token = CancellationToken::new();
+        let folder = WatchedFolder {
+            path: f.photos(),
+            folder: "Incoming".into(),
+            settle: SETTLE,
+            node: Some("studio".into()),
+            exclude: vec![],
+        };
+        let task = tokio::spawn(watch(f.catalog.clone(), f.store.clone(), folder, token.clone()));
+        Self { f, token, task }
+    }
+
+    /// Waits until the assets are as said; the catalog tells nobody yet, so it is asked.
+    async fn wait(&self, what: &str, is_so: impl Fn(&[Asset]) -> bool) -> Vec<Asset> {
+        for _ in 0..200 {
+            let assets = self.f.assets().await;
+            if is_so(&assets) {
+                return assets;
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        panic!("{what}: {:?}", self.f.assets().await);
+    }
+
+    async fn stop(self) -> Fixture {
+        self.token.cancel();
+        self.task.await.unwrap();
+        self.f
+    }
+}
+
+fn names(assets: &[Asset]) -> Vec<String> {
+    let mut names: Vec<_> = assets.iter().map(|a| format!("{}/{}", a.folder, a.name)).collect();
+    names.sort();
+    names
+}
+
+#[tokio::test]
+async fn a_watched_folder_takes_files_that_are_whole_and_follows_moved_ones() {
+    let f = Fixture::new().await;
+    f.write("there-before.jpg", &media::jpeg(40, 30));
+    f.write("sub/half.jpg.part", &media::jpeg(50, 30));
+    f.write(".hidden.jpg", &media::jpeg(51, 30));
+    let w = Watched::start(f).await;
+    w.wait("the file that was there", |all| all.len() == 1).await;
+
+    // A folder with a file in it, moved here at once: only the folder is told of.
+    let aside = w.f.dir.path().join("aside");
+    fs::create_dir(&aside).unwrap();
+    fs::write(aside.join("b.jpg"), media::jpeg(41, 30)).unwrap();
+    fs::rename(&aside, w.f.photos().join("day 1")).unwrap();
+    let all = w.wait("the file in the new folder", |all| all.len() == 2).await;
+    assert_eq!(names(&all), ["Incoming/day 1/b.jpg", "Incoming/there-before.jpg"]);
+    assert_eq!(all[0].source_node.as_deref(), Some("studio"));
+
+    let to: PathBuf = w.f.photos().join("day 2/c.jpg");
+    fs::create_dir(to.parent().unwrap()).unwrap();
+    fs::rename(w.f.photos().join("day 1/b.jpg"), &to).unwrap();
+    let all = w.wait("the move", |all| all.iter().any(|a| a.name == "c.jpg")).await;
+    assert_eq!(names(&all), ["Incoming/day 2/c.jpg", "Incoming/there-before.jpg"]);
+
+    fs::remove_file(&to).unwrap();
+    fs::rename(w.f.photos().join("sub/half.jpg.part"), w.f.photos().join("sub/half.jpg")).unwrap();
+    let all = w.wait("the finished download", |all| all.len() == 3).await;
+    assert!(all.iter().any(|a| a.name == "c.jpg"), "a file removed changes nothing");
+    w.stop().await;
+}
+
+#[tokio::test]
+async fn a_file_that_is_being_written_is_taken_once_and_whole() {
+    use std::io::Write as _;
+
+    let w = Watched::start(Fixture::new().await).await;
+    let whole = media::jpeg(64, 64);
+    let mut file = fs::File::create(w.f.photos().join("slow.jpg")).unwrap();
+    // Slower than it takes to settle, if it were not written to.
+    for part in whole.chunks(whole.len() / 8 + 1) {
+        file.write_all(part).unwrap();
+        file.flush().unwrap();
+        tokio::time::sleep(SETTLE / 2).await;
+        assert!(w.f.assets().await.is_empty(), "it is still being written");
+    }
+    let all = w.wait("the file", |all| !all.is_empty()).await;
+    assert_eq!(all[0].size_bytes, whole.len() as u64);
+    let f = w.stop().await;
+    assert_eq!(f.assets().await.len(), 1);
+}

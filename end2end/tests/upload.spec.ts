@@ -1,0 +1,274 @@
+// A film of 200 MB sent in parts, through a cut connection, a killed server and a reload.
+
+import { createHash } from "node:crypto";
+import { createReadStream, mkdtempSync, rmSync, statSync } from "node:fs";
+import { readdirSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+
+import { type Page, type Request } from "@playwright/test";
+
+import { Damwall } from "../support/damwall";
+import { expect, test } from "../support/fixtures";
+import { Running } from "../support/process";
+import { Weed } from "../support/weed";
+
+const LIVE = '[live]\nudp_addr = "127.0.0.1:0"\n';
+const MB = 1_000_000;
+
+let folder: string;
+let film: string;
+let sha256: string;
+
+test.describe.configure({ mode: "serial" });
+
+test.beforeAll(async () => {
+  test.setTimeout(120_000);
+  folder = mkdtempSync(join(tmpdir(), "damwall-upload-"));
+  const short = join(folder, "short.mp4");
+  film = join(folder, "long film.mp4");
+  // Noise that hardly compresses, a key frame a second; then the same again and again.
+  await Running.toEnd("ffmpeg", [
+    ...["-nostdin", "-v", "error", "-f", "lavfi", "-i"],
+    "testsrc2=s=640x360:r=25:d=20,noise=alls=80:allf=t",
+    ...["-c:v", "libx264", "-preset", "ultrafast", "-qp", "8", "-g", "25"],
+    ...["-pix_fmt", "yuv420p", short],
+  ]);
+  const times = Math.ceil((200 * MB) / statSync(short).size);
+  await Running.toEnd("ffmpeg", [
+    ...["-nostdin", "-v", "error", "-stream_loop", String(times - 1), "-i", short],
+    ...["-c", "copy", "-movflags", "+faststart", film],
+  ]);
+  expect(statSync(film).size).toBeGreaterThan(190 * MB);
+  const hash = createHash("sha256");
+  for await (const chunk of createReadStream(film)) hash.update(chunk);
+  sha256 = hash.digest("hex");
+});
+
+test.afterAll(() => rmSync(folder, { recursive: true, force: true }));
+
+test.use({
+  // Cut connections and refused files. One expression: of a list of two Playwright makes a tuple.
+  expectedErrors: [
+    /ERR_(CONNECTION|SOCKET|INTERNET|FAILED|EMPTY|NETWORK)|Failed to fetch|with a status of (400|422)/,
+  ],
+});
+
+/** Part number of a `PUT` to either store. */
+function partNumber(request: Request): number | undefined {
+  if (request.method() !== "PUT") return undefined;
+  const query = new URL(request.url()).searchParams;
+  const number = query.get("part") ?? query.get("partNumber");
+  return number ? Number(number) : undefined;
+}
+
+/** Slow enough to be cut in the middle; the answer cuts the connection, or mends it. */
+async function throttle(page: Page, bytesPerSecond: number) {
+  const session = await page.context().newCDPSession(page);
+  await session.send("Network.enable");
+  const setOffline = (offline: boolean) =>
+    session.send("Network.emulateNetworkConditions", {
+      offline,
+      latency: 0,
+      downloadThroughput: -1,
+      uploadThroughput: bytesPerSecond,
+    });
+  await setOffline(false);
+  return setOffline;
+}
+
+const done = (page: Page) =>
+  page
+    .getByTestId("upload")
+    .locator("progress")
+    .evaluate((bar) => (bar as HTMLProgressElement).value / (bar as HTMLProgressElement).max);
+
+async function sentMoreThan(page: Page, share: number) {
+  const row = page.getByTestId("upload");
+  await expect
+    .poll(async () => ((await row.getAttribute("data-state")) === "sending" ? done(page) : 0), {
+      timeout: 60_000,
+      intervals: [50],
+    })
+    .toBeGreaterThan(share);
+}
+
+async function uploadThroughEverything(page: Page, damwall: Damwall) {
+  const arrived = new Set<number>();
+  let again: number[] = [];
+  page.on("response", (response) => {
+    const number = partNumber(response.request());
+    if (number && response.ok()) arrived.add(number);
+  });
+  page.on("request", (request) => {
+    const number = partNumber(request);
+    if (number && arrived.has(number)) again.push(number);
+  });
+
+  await page.goto(`${damwall.url}/assets/upload`);
+  const setOffline = await throttle(page, 30 * MB);
+  await page.getByTestId("upload-folder").fill("takes/monday");
+  await page.getByTestId("upload-files").setInputFiles(film);
+  const row = page.getByTestId("upload");
+  await expect(row).toHaveCount(1);
+
+  // Paused and gone on.
+  await sentMoreThan(page, 0.1);
+  await page.getByTestId("upload-pause").click();
+  await expect(row).toHaveAttribute("data-state", "paused");
+  await page.getByTestId("upload-resume").click();
+
+  // The server is killed, and comes back.
+  await sentMoreThan(page, 0.25);
+  await damwall.crash();
+  await expect(row).toHaveAttribute("data-state", "retrying", { timeout: 60_000 });
+  await damwall.restart();
+  await sentMoreThan(page, 0.4);
+
+  // The connection is cut, and the page left.
+  await setOffline(true);
+  await expect(row).toHaveAttribute("data-state", "retrying", { timeout: 60_000 });
+  await setOffline(false);
+  const before = new Set(arrived);
+  expect(before.size).toBeGreaterThan(2);
+  await page.reload();
+  await expect(page.getByTestId("unfinished")).toHaveAttribute("data-name", "long film.mp4");
+  again = [];
+  await page.getByTestId("upload-files").setInputFiles(film);
+  await expect(row).toHaveAttribute("data-state", "done", { timeout: 90_000 });
+  await expect(page.getByTestId("unfinished")).toHaveCount(0);
+  expect(again, "parts that had arrived are not sent again").toEqual([]);
+}
+
+async function scrub(page: Page) {
+  const seek = page.waitForResponse((response) => {
+    const from = /^bytes (\d+)-/.exec(response.headers()["content-range"] ?? "");
+    return response.status() === 206 && Number(from?.[1] ?? 0) > 100 * MB;
+  });
+  await page.getByTestId("upload").getByRole("link").click();
+  await expect(page.getByTestId("asset-title")).toHaveText("long film.mp4");
+  const player = page.getByTestId("asset-player");
+  await expect
+    .poll(() => player.evaluate((video) => (video as HTMLVideoElement).readyState))
+    .toBeGreaterThanOrEqual(1);
+  await player.evaluate(async (element) => {
+    const video = element as HTMLVideoElement;
+    const seeked = new Promise((resolve) =>
+      video.addEventListener("seeked", resolve, { once: true }),
+    );
+    video.currentTime = video.duration * 0.8;
+    await seeked;
+  });
+  await seek;
+}
+
+async function theOnlyAsset(damwall: Damwall) {
+  const assets = await damwall.assets();
+  expect(assets.map((asset) => [asset.id, asset.name, asset.folder, asset.size])).toEqual([
+    [`sha256:${sha256}`, "long film.mp4", "takes/monday", statSync(film).size],
+  ]);
+  return assets[0];
+}
+
+test("200 MB go on after a pause, a killed server, a cut connection and a reload", async ({
+  page,
+}) => {
+  test.setTimeout(180_000);
+  const damwall = await Damwall.start(LIVE);
+  try {
+    await uploadThroughEverything(page, damwall);
+    await theOnlyAsset(damwall);
+    await scrub(page);
+    const uploads = join(damwall.dataFolder, "blobs/.damwall-tmp/uploads");
+    expect(readdirSync(uploads), "no parts are left").toEqual([]);
+
+    // The same bytes again: nothing is sent.
+    await page.goto(`${damwall.url}/assets/upload`);
+    await page.getByTestId("upload-files").setInputFiles(film);
+    const text = page.getByTestId("upload-text");
+    await expect(text).toHaveText("Was in the library already", { timeout: 60_000 });
+    await theOnlyAsset(damwall);
+  } finally {
+    await damwall.stop();
+  }
+});
+
+test("the same with parts that go straight to an S3 store", async ({ page }) => {
+  test.setTimeout(240_000);
+  const weed = await Weed.start();
+  const damwall = await Damwall.start(`${LIVE}\n${weed.toml}`);
+  try {
+    await uploadThroughEverything(page, damwall);
+    await theOnlyAsset(damwall);
+    await scrub(page);
+  } finally {
+    await damwall.stop();
+    await weed.stop();
+  }
+});
+
+test("a file that is no media is refused with a sentence, and can be taken off", async ({
+  page,
+  damwall,
+}) => {
+  await page.goto("/assets/upload");
+  await page.getByTestId("upload-files").setInputFiles([
+    { name: "notes.txt", mimeType: "text/plain", buffer: Buffer.from("just text") },
+    { name: "empty.jpg", mimeType: "image/jpeg", buffer: Buffer.alloc(0) },
+  ]);
+  const rows = page.getByTestId("upload");
+  await expect(rows).toHaveCount(2);
+  await expect(rows.nth(0).getByTestId("upload-text")).toHaveText(
+    "It is no picture, video or sound.",
+  );
+  await expect(rows.nth(1).getByTestId("upload-text")).toContainText("empty file");
+  await rows.nth(1).getByTestId("upload-remove").click();
+  await rows.nth(0).getByTestId("upload-remove").click();
+  await expect(rows).toHaveCount(0);
+  const names = (await damwall.assets()).map((asset) => asset.name);
+  expect(names).not.toContain("notes.txt");
+});
+
+test("an upload that was cancelled leaves nothing", async ({ page }) => {
+  test.setTimeout(90_000);
+  const damwall = await Damwall.start(LIVE);
+  try {
+    await page.goto(`${damwall.url}/assets/upload`);
+    await throttle(page, 10 * MB);
+    await page.getByTestId("upload-files").setInputFiles(film);
+    await sentMoreThan(page, 0.05);
+    const ended = page.waitForResponse((response) => response.request().method() === "DELETE");
+    await page.getByTestId("upload-remove").click();
+    expect((await ended).status()).toBe(204);
+    await expect(page.getByTestId("upload")).toHaveCount(0);
+    const uploads = join(damwall.dataFolder, "blobs/.damwall-tmp/uploads");
+    await expect.poll(() => readdirSync(uploads)).toEqual([]);
+    expect(await (await fetch(`${damwall.url}/api/uploads`)).json()).toEqual({ items: [] });
+  } finally {
+    await damwall.stop();
+  }
+});
+
+test.describe("without JavaScript", () => {
+  test.use({ javaScriptEnabled: false });
+
+  test("a small picture is uploaded by a form", async ({ page, damwall }) => {
+    const picture = join(process.env.DAMWALL_TEST_MEDIA!, "..", `form-${Date.now()}.jpg`);
+    await Running.toEnd("ffmpeg", [
+      ...["-nostdin", "-v", "error", "-f", "lavfi", "-i", "mandelbrot=s=320x240"],
+      ...["-frames:v", "1", picture],
+    ]);
+    await page.goto("/assets/upload");
+    await page.getByTestId("upload-folder").fill("by form");
+    await page.getByTestId("upload-files").setInputFiles(picture);
+    await page.getByTestId("upload-submit").click();
+    await expect(page.getByTestId("asset-title")).toContainText("form-");
+    const added = (await damwall.assets()).find((asset) => asset.folder === "by form");
+    expect(added?.mime).toBe("image/jpeg");
+    rmSync(picture);
+
+    await page.goto("/assets/upload");
+    await page.getByTestId("upload-submit").click();
+    await expect(page.getByTestId("upload-refused")).toHaveText("No file was chosen.");
+  });
+});
