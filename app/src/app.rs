@@ -11,7 +11,7 @@ use leptos_router::{
 use crate::{
     api,
     components::Header,
-    pages::{LibraryPage, ManagePage, NotFoundPage, Page},
+    pages::{LibraryPage, ManagePage, NotFoundPage, Page, PartFiles},
 };
 
 /// The whole HTML document, as the server sends it. Sets the `Content-Security-Policy` header.
@@ -37,6 +37,7 @@ pub fn shell(options: LeptosOptions) -> impl IntoView {
                 <link rel="icon" type="image/svg+xml" href="/favicon.svg" />
                 <HashedStylesheet options=options.clone() id="leptos" />
                 <HydrationScripts options />
+                <PartFiles />
                 <MetaTags />
             </head>
             <body>

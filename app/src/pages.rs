@@ -17,6 +17,6 @@ use cameras::{CamerasPage, EditCameraPage, NewCameraPage};
 use collections::CollectionsPage;
 use live::LivePage;
 pub use not_found::NotFoundPage;
-pub use part::{LibraryPage, ManagePage, Page, load_part_of};
+pub use part::{LibraryPage, ManagePage, Page, PartFiles, load_part_of};
 use publish::PublishPage;
 use upload::UploadPage;

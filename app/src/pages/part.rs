@@ -10,11 +10,11 @@
 use std::future;
 
 use leptos::{
-    prefetch_lazy_fn_on_server,
+    WasmSplitManifest,
     prelude::*,
     wasm_split::{SplitLoaderError, wasm_split},
 };
-use leptos_router::{ChooseView, hooks::use_url};
+use leptos_router::{ChooseView, hooks::use_url, location::RequestUrl};
 
 use super::{
     AssetPage, AssetsPage, CamerasPage, CollectionsPage, EditCameraPage, LivePage, NewCameraPage,
@@ -90,24 +90,11 @@ fn manage(page: ManagePage) -> Result<AnyView, SplitLoaderError> {
 impl ChooseView for Page {
     async fn choose(self) -> AnyView {
         let url = use_url();
-        // The server names the part's files in the head, so that the browser asks for them at once.
         let view = match self {
-            Self::Library(page) => {
-                prefetch_lazy_fn_on_server("library");
-                library(page).await
-            }
-            Self::Asset => {
-                prefetch_lazy_fn_on_server("asset");
-                asset().await
-            }
-            Self::Live => {
-                prefetch_lazy_fn_on_server("live");
-                live().await
-            }
-            Self::Manage(page) => {
-                prefetch_lazy_fn_on_server("manage");
-                manage(page).await
-            }
+            Self::Library(page) => library(page).await,
+            Self::Asset => asset().await,
+            Self::Live => live().await,
+            Self::Manage(page) => manage(page).await,
         };
         match view {
             Ok(view) => view,
@@ -124,6 +111,30 @@ impl ChooseView for Page {
     }
 
     async fn preload(&self) {}
+}
+
+/// Names the files of the page's part in its head, so that browsers ask for them at once. To be placed behind
+/// `HydrationScripts`, which reads the manifest of the parts.
+///
+/// Leptos has `prefetch_lazy_fn_on_server` for that, which looks for the manifest when the page is rendered: on
+/// whichever thread that ended, where another page's context may be the current one, or none.
+#[component]
+pub fn PartFiles() -> impl IntoView {
+    let url = use_context::<RequestUrl>().and_then(|url| url.parse().ok());
+    let part = url.and_then(|url| Part::at(url.path()));
+    let manifest = use_context::<WasmSplitManifest>();
+    part.zip(manifest).map(|(part, WasmSplitManifest(manifest))| {
+        let (folder, files_of, loader) = manifest.get_value();
+        let files = files_of.get(part.name()).cloned().unwrap_or_default();
+        let preload = |file: String| {
+            let href = format!("{folder}/{file}.wasm");
+            view! { <link rel="preload" href=href r#as="fetch" r#type="application/wasm" crossorigin="" /> }
+        };
+        view! {
+            {files.into_iter().map(preload).collect_view()}
+            <link rel="modulepreload" href=format!("{folder}/{loader}") crossorigin="" />
+        }
+    })
 }
 
 /// Loads the part that the page at `path` is in, after which it can be hydrated at once.
@@ -149,6 +160,16 @@ enum Part {
 }
 
 impl Part {
+    /// As its function is called, after which the splitter names it.
+    fn name(self) -> &'static str {
+        match self {
+            Self::Library => "library",
+            Self::Asset => "asset",
+            Self::Live => "live",
+            Self::Manage => "manage",
+        }
+    }
+
     /// As the routes have it; the pages that say "not found" are in no part.
     fn at(path: &str) -> Option<Self> {
         let mut segments = path.split('/').filter(|segment| !segment.is_empty());

@@ -56,6 +56,9 @@ pub(crate) const TRICKLE: &str = "a=ice-ufrag:fJd/\r\na=ice-pwd:d1kmiUsc++9Iq+8b
 pub(crate) const RESTART: &str = "a=ice-ufrag:Zyxw\r\na=ice-pwd:vw5LmwG4y/e6dPP/zAP9Gp5kabcd\r\n\
     m=video 9 UDP/TLS/RTP/SAVPF 0\r\na=mid:0\r\n\
     a=candidate:1 1 udp 2113937151 127.0.0.1 50001 typ host\r\n";
+/// Which files each part of the pages' code is in.
+const PARTS: &str = r#"{"library": ["split_library.a"], "asset": ["split_asset.b"],
+    "live": ["chunk_0.c", "split_live.d"], "manage": ["chunk_0.c", "split_manage.e"]}"#;
 /// A configuration with a camera that is always live.
 pub(crate) const TEST_CAMERA: &str = "[[cameras]]\nid = \"door\"\nurl = \"test:320x180\"\n";
 
@@ -91,6 +94,7 @@ impl Application {
         for (suffix, text) in [("", "code"), (".gz", "code in gzip"), (".br", "code in brotli")] {
             std::fs::write(site.join(format!("pkg/damwall.abc.wasm{suffix}")), text).unwrap();
         }
+        std::fs::write(site.join("pkg/__wasm_split_manifest.json"), PARTS).unwrap();
         std::fs::write(site.join("favicon.svg"), "<svg/>").unwrap();
         let mut leptos = site::options(&site);
         // The names of hashed files are beside the program, which a test is not.

@@ -1,5 +1,7 @@
 //! Who may come to each route, and how long its answer may be kept, on the real router.
 
+use std::sync::Arc;
+
 use axum::http::StatusCode;
 use server::auth::Auth;
 
@@ -199,5 +201,36 @@ async fn files_of_the_build_are_sent_as_they_were_compressed_with_it() {
         assert_eq!(answer.text().await, text, "{accepted}");
         let known = [headers[0], ("if-none-match", etag.as_str())];
         assert_eq!(app.send("GET", path, &known, "").await.status, 304);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_pages_head_names_the_files_of_its_own_part_however_many_are_made_at_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let open = Arc::new(Application::start(folder.path(), Auth::open(vec![]), "").await);
+    let pages = [
+        ("/live?camera=door", vec!["chunk_0.c", "split_live.d"]),
+        ("/live/cameras", vec!["chunk_0.c", "split_manage.e"]),
+        ("/live/cameras/new", vec!["chunk_0.c", "split_manage.e"]),
+        ("/nowhere", vec![]),
+    ];
+    // None of them is kept: each is rendered, beside others.
+    let askers = pages.iter().cycle().take(200).cloned().map(|(path, files)| {
+        let open = open.clone();
+        tokio::spawn(async move {
+            let page = open.send("GET", path, &[("accept", "text/html")], "").await.text().await;
+            let named: Vec<_> = page
+                .split("/pkg/")
+                .skip(1)
+                .filter_map(|rest| rest.split_once(".wasm\""))
+                .map(|(file, _)| file)
+                .filter(|file| file.starts_with("chunk_") || file.starts_with("split_"))
+                .collect();
+            assert_eq!(named, files, "{path}");
+            assert_eq!(page.contains("modulepreload\" href=\"/pkg/__wasm_split"), !files.is_empty());
+        })
+    });
+    for asker in askers.collect::<Vec<_>>() {
+        asker.await.unwrap();
     }
 }
