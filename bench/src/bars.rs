@@ -16,6 +16,9 @@ const MAX_ADDED_P99_MS: f64 = 5.0;
 const ADDED_VIEWERS: u32 = 100;
 /// Memory after a crowd, of that before it.
 const MAX_RETURN: f64 = 1.1;
+/// What a connection that is over leaves behind: nothing, as far as the steps that memory comes in let one see.
+/// Anything of a session that stayed would be kilobytes.
+const MAX_SLOPE_BYTES: f64 = 32.0;
 
 /// Figures of a server over those of the peer, with the same number of viewers.
 #[derive(Debug, PartialEq, Serialize)]
@@ -63,6 +66,8 @@ pub enum What {
     AddedLatencyP99Ms,
     /// Resident memory after a crowd, of that before.
     RssAfterCrowdRatio,
+    /// Resident memory that each connection leaves behind, in bytes.
+    RssSlopeBytes,
 }
 
 impl fmt::Display for Bar {
@@ -73,6 +78,7 @@ impl fmt::Display for Bar {
             What::LostPackets => ("lost", ""),
             What::AddedLatencyP99Ms => ("p99", " ms"),
             What::RssAfterCrowdRatio => ("RSS", " ×"),
+            What::RssSlopeBytes => ("slope", " bytes"),
         };
         let verdict = if self.is_met { "met" } else { "**missed**" };
         write!(f, "{name} ≤ {}{unit}, {verdict}", self.at_most)
@@ -100,6 +106,7 @@ impl Compared {
                 compared.ratios.extend(ratio);
             }
             compared.bars.extend(return_bar(server));
+            compared.bars.extend(slope_bar(server));
         }
         compared
     }
@@ -109,13 +116,22 @@ impl Compared {
         self.ratios.iter().find(|of| (of.server.as_str(), of.viewers) == (server, viewers))
     }
 
-    /// In words, those of a row of a server; or that of its memory after a crowd.
-    pub fn bars(&self, server: &str, viewers: u32, of_crowd: bool) -> String {
-        let is_it = |bar: &&Bar| {
-            let is_of_crowd = bar.what == What::RssAfterCrowdRatio;
-            (bar.server.as_str(), bar.viewers) == (server, viewers) && is_of_crowd == of_crowd
-        };
-        let told: Vec<String> = self.bars.iter().filter(is_it).map(Bar::to_string).collect();
+    /// In words, those of a row of a server.
+    pub fn bars_of_row(&self, server: &str, viewers: u32) -> String {
+        self.told(server, |bar| {
+            let is_of_memory = matches!(bar.what, What::RssAfterCrowdRatio | What::RssSlopeBytes);
+            bar.viewers == viewers && !is_of_memory
+        })
+    }
+
+    /// In words, that of a server's memory after a crowd, or after many connections.
+    pub fn bar_of_memory(&self, server: &str, what: What) -> String {
+        self.told(server, |bar| bar.what == what)
+    }
+
+    fn told(&self, server: &str, is_it: impl Fn(&Bar) -> bool) -> String {
+        let of_server = self.bars.iter().filter(|bar| bar.server == server);
+        let told: Vec<String> = of_server.filter(|bar| is_it(bar)).map(Bar::to_string).collect();
         told.join("; ")
     }
 }
@@ -169,10 +185,23 @@ fn return_bar(server: &Server) -> Option<Bar> {
     })
 }
 
+fn slope_bar(server: &Server) -> Option<Bar> {
+    let cycles = server.cycles.as_ref()?;
+    let found = cycles.slope_bytes_per_cycle?;
+    Some(Bar {
+        server: server.name.clone(),
+        what: What::RssSlopeBytes,
+        viewers: 1,
+        found,
+        at_most: MAX_SLOPE_BYTES,
+        is_met: found <= MAX_SLOPE_BYTES && cycles.failed == 0,
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::report::{Step, testing::server};
+    use crate::report::{Cycles, Step, testing::server};
 
     #[test]
     fn bars_hold_for_every_viewer_and_every_frame() {
@@ -203,13 +232,28 @@ mod tests {
         ours.ladder = vec![step(1, 10.0), step(200, 40.0), step(1, 10.9)];
         let told = |server: &Server| {
             let servers = std::slice::from_ref(server);
-            Compared::new(servers).bars("Damwall", 200, true)
+            Compared::new(servers).bar_of_memory("Damwall", What::RssAfterCrowdRatio)
         };
         assert_eq!(told(&ours), "RSS ≤ 1.1 ×, met");
         ours.ladder[2].rss_mb = 11.1;
         assert_eq!(told(&ours), "RSS ≤ 1.1 ×, **missed**");
         ours.ladder.truncate(1);
         assert_eq!(told(&ours), "");
+    }
+
+    #[test]
+    fn connections_leave_no_memory_behind() {
+        let told = |failed, slope| {
+            let mut ours = server("Damwall", 0.5);
+            let rss_mb = vec![(0, 40.0)];
+            let slope_bytes_per_cycle = Some(slope);
+            ours.cycles =
+                Some(Cycles { count: 1000, failed, secs: 1.0, rss_mb, slope_bytes_per_cycle });
+            Compared::new(&[ours]).bar_of_memory("Damwall", What::RssSlopeBytes)
+        };
+        assert_eq!(told(0, -3.0), "slope ≤ 32 bytes, met");
+        assert_eq!(told(0, 33.0), "slope ≤ 32 bytes, **missed**");
+        assert_eq!(told(1, 0.0), "slope ≤ 32 bytes, **missed**");
     }
 
     #[test]

@@ -330,10 +330,10 @@ async fn cycle(plan: &Plan, shared: &Rc<Shared>) -> Result<Cycles> {
         Ok(())
     })
     .await?;
-    // The first tenth fills caches and pools; what still grows after it leaks.
+    // The first half fills caches and pools; what still grows after it leaks.
     let settled: Vec<_> = points
         .iter()
-        .filter(|point| point.0 >= plan.cycles / 10)
+        .filter(|point| point.0 >= plan.cycles / 2)
         .map(|point| (point.0 as f64, point.1))
         .collect();
     Ok(Cycles {

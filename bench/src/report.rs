@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use serde::{Deserialize, Serialize};
 
-use crate::bars::Compared;
+use crate::bars::{Compared, What};
 
 /// The server that others are compared with.
 pub const PEER: &str = "go2rtc";
@@ -114,7 +114,7 @@ pub struct Cycles {
     pub secs: f64,
     /// Connections so far, resident memory.
     pub rss_mb: Vec<(u64, f64)>,
-    /// Of the fitted line, without the first tenth.
+    /// Of the line fitted to the last half.
     pub slope_bytes_per_cycle: Option<f64>,
 }
 
@@ -139,7 +139,7 @@ pub fn markdown(servers: &[Server], compared: &Compared) -> String {
     let mut out = String::new();
     load_table(&mut out, servers, compared);
     idle_table(&mut out, servers, compared);
-    cycles_text(&mut out, servers);
+    cycles_text(&mut out, servers, compared);
     out
 }
 
@@ -160,7 +160,7 @@ fn load_table(out: &mut String, servers: &[Server], compared: &Compared) {
             let ratio = compared.ratio(&server.name, viewers).map_or_else(String::new, |ratio| {
                 format!("{:.2} ×, {:.2} ×", ratio.cpu, ratio.rss)
             });
-            let bars = compared.bars(&server.name, viewers, false);
+            let bars = compared.bars_of_row(&server.name, viewers);
             let failed =
                 if row.failed == 0 { String::new() } else { format!(" ({} failed)", row.failed) };
             let emphasis = if server.is_whole(row) { "" } else { "**" };
@@ -194,9 +194,7 @@ fn idle_table(out: &mut String, servers: &[Server], compared: &Compared) {
     for Server { name, camera, idle, ladder, .. } in servers {
         let steps: Vec<_> =
             ladder.iter().map(|step| format!("{}: {:.0}", step.viewers, step.rss_mb)).collect();
-        let crowd = ladder.iter().map(|step| step.viewers).max().unwrap_or_default();
-        let bar = compared.bars(name, crowd, true);
-        let bar = if bar.is_empty() { bar } else { format!(" ({bar})") };
+        let bar = in_brackets(compared.bar_of_memory(name, What::RssAfterCrowdRatio));
         line(
             out,
             &format!(
@@ -212,15 +210,16 @@ fn idle_table(out: &mut String, servers: &[Server], compared: &Compared) {
     }
 }
 
-fn cycles_text(out: &mut String, servers: &[Server]) {
+fn cycles_text(out: &mut String, servers: &[Server], compared: &Compared) {
     for Server { name, cycles, .. } in servers {
         let Some(cycles) = cycles else { continue };
-        let curve: Vec<_> = cycles.rss_mb.iter().map(|(n, mb)| format!("{n}: {mb:.0}")).collect();
+        let curve: Vec<_> = cycles.rss_mb.iter().map(|(n, mb)| format!("{n}: {mb:.1}")).collect();
+        let bar = in_brackets(compared.bar_of_memory(name, What::RssSlopeBytes));
         line(out, "");
         line(
             out,
             &format!(
-                "{name}, {} connections in {:.0} s ({} failed): RSS in MB {}; {} bytes a connection.",
+                "{name}, {} connections in {:.0} s ({} failed): RSS in MB {}; {} bytes a connection over the last half{bar}.",
                 cycles.count,
                 cycles.secs,
                 cycles.failed,
@@ -229,6 +228,10 @@ fn cycles_text(out: &mut String, servers: &[Server]) {
             ),
         );
     }
+}
+
+fn in_brackets(text: String) -> String {
+    if text.is_empty() { text } else { format!(" ({text})") }
 }
 
 fn line(out: &mut String, text: &str) {
