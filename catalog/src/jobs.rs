@@ -434,6 +434,10 @@ impl Bench<'_> {
 fn child_failed(what: &str, error: ChildError) -> JobError {
     match &error {
         ChildError::Run(_) => JobError::Passing(format!("{what}: {error}.")),
+        ChildError::Machine { stderr } => {
+            tracing::warn!(%stderr, "a child process failed for no fault of its file");
+            JobError::Passing(format!("{what}: {error}."))
+        }
         ChildError::Failed { stderr, .. } => {
             tracing::debug!(%stderr, "a child process failed: {error}");
             JobError::Hopeless(format!("{what}."))
