@@ -16,7 +16,7 @@ use crate::worker::{self, Limits};
 
 /// Output a child may write where it is kept; more is not.
 const STDOUT_MAX_BYTES: usize = 1024 * 1024;
-/// Error output that is kept for the log.
+/// Error output that is kept for the log; the rest is read and dropped.
 const STDERR_MAX_BYTES: u64 = 2048;
 /// What is read of the output at a time.
 const CHUNK_BYTES: usize = 64 * 1024;
@@ -32,6 +32,12 @@ pub(crate) enum ChildError {
     NotInstalled {
         /// File name of the program.
         program: String,
+    },
+    /// The machine is at fault, not the file: its disk is full, or it refuses the limits.
+    #[error("this server could not do it")]
+    Machine {
+        /// What it wrote; may contain paths, so only for the log.
+        stderr: String,
     },
     /// It was stopped at its wall time.
     #[error("it took longer than {} s", limits.wall().as_secs())]
@@ -139,7 +145,7 @@ async fn run_within(
 async fn collect(mut command: Command, mut take: impl FnMut(&[u8])) -> Result<(), ChildError> {
     let mut child = command.spawn()?;
     let mut stdout = child.stdout.take().expect("stdout is piped");
-    let mut stderr = child.stderr.take().expect("stderr is piped").take(STDERR_MAX_BYTES);
+    let mut stderr = child.stderr.take().expect("stderr is piped");
     let mut err = Vec::new();
     let read_out = async {
         let mut chunk = vec![0; CHUNK_BYTES];
@@ -151,39 +157,58 @@ async fn collect(mut command: Command, mut take: impl FnMut(&[u8])) -> Result<()
         }
     };
     let read_err = async {
-        let read = stderr.read_to_end(&mut err).await;
-        // A child that writes on finds its pipe closed.
-        drop(stderr);
-        read
+        (&mut stderr).take(STDERR_MAX_BYTES).read_to_end(&mut err).await?;
+        // ffprobe complains at length of files that are only a little damaged, and would die of a pipe
+        // that is closed.
+        tokio::io::copy(&mut stderr, &mut tokio::io::sink()).await
     };
     let (read_out, read_err, status) = tokio::join!(read_out, read_err, child.wait());
     let status = status?;
     read_out?;
     read_err?;
-    if status.success() {
-        Ok(())
-    } else if status.code().is_none() {
-        Err(ChildError::Killed { status })
-    } else {
-        Err(ChildError::Failed { status, stderr: String::from_utf8_lossy(&err).into_owned() })
+    match status.code() {
+        Some(0) => Ok(()),
+        None => Err(ChildError::Killed { status }),
+        Some(code) => {
+            let stderr = String::from_utf8_lossy(&err).into_owned();
+            let is_machine = code == i32::from(worker::EXIT_MACHINE) || had_no_room(&stderr);
+            Err(match is_machine {
+                true => ChildError::Machine { stderr },
+                false => ChildError::Failed { status, stderr },
+            })
+        }
     }
+}
+
+/// Whether ffmpeg had no room for what it made; its exit code does not tell in every version.
+fn had_no_room(stderr: &str) -> bool {
+    // It runs without a locale.
+    stderr.contains("No space left on device")
 }
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::PermissionsExt as _;
+    use std::{os::unix::fs::PermissionsExt as _, path::PathBuf};
+
+    use tempfile::TempDir;
 
     use super::*;
+
+    /// A program that does what its third argument says.
+    fn obedient(dir: &TempDir) -> PathBuf {
+        let program = dir.path().join("obedient");
+        std::fs::write(&program, "#!/bin/sh -e\neval \"$3\"\n").unwrap();
+        std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).unwrap();
+        program
+    }
 
     #[tokio::test]
     async fn a_child_is_killed_at_the_end_of_its_time() {
         let dir = tempfile::tempdir().unwrap();
-        let (program, pid_file) = (dir.path().join("slow"), dir.path().join("pid"));
-        let script = format!("#!/bin/sh\necho $$ > {}\nexec sleep 1000\n", pid_file.display());
-        std::fs::write(&program, script).unwrap();
-        std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).unwrap();
-        let wall = Duration::from_secs(2);
-        assert!(run_within(wall, &program, Vec::new(), |_| {}).await.is_none());
+        let pid_file = dir.path().join("pid");
+        let script = format!("echo $$ > {}; exec sleep 1000", pid_file.display());
+        let (wall, args) = (Duration::from_secs(2), vec!["".into(), script.into()]);
+        assert!(run_within(wall, &obedient(&dir), args, |_| {}).await.is_none());
         let pid = std::fs::read_to_string(&pid_file).unwrap();
         // What is killed is there, without a command line, until it is reaped.
         let is_asleep = || {
@@ -192,6 +217,34 @@ mod tests {
         };
         while is_asleep() {
             tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+
+    #[tokio::test]
+    async fn a_child_that_complains_at_length_goes_on_to_its_end() {
+        let dir = tempfile::tempdir().unwrap();
+        let program = obedient(&dir);
+        let complain = "head -c 100000 /dev/zero | tr '\\0' x >&2";
+        let run = |end| run_thumb(&program, vec![format!("{complain}; {end}").into()]);
+        assert_eq!(run("echo done").await.unwrap(), b"done\n");
+        match run("exit 3").await {
+            Err(ChildError::Failed { stderr, .. }) => assert_eq!(stderr, "x".repeat(2048)),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[tokio::test]
+    async fn faults_of_the_machine_are_told_from_those_of_the_file() {
+        let dir = tempfile::tempdir().unwrap();
+        let program = obedient(&dir);
+        for (script, is_machine) in [
+            ("exit 125", true),
+            ("echo 'av_interleaved_write_frame(): No space left on device' >&2; exit 1", true),
+            ("echo 'Invalid data found when processing input' >&2; exit 1", false),
+        ] {
+            let outcome = run_thumb(&program, vec![script.into()]).await;
+            let found = matches!(outcome, Err(ChildError::Machine { .. }));
+            assert_eq!(found, is_machine, "{script}: {outcome:?}");
         }
     }
 }

@@ -8,28 +8,31 @@
 
 mod derive;
 mod media;
+mod temp;
 
 use std::{
     path::{Path, PathBuf},
-    sync::atomic::{AtomicU8, Ordering},
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicU8, Ordering},
+    },
     time::Duration,
 };
 
 use domain::{Asset, JobKind, RenditionKind};
-use jiff::{SignedDuration, Timestamp};
-use tempfile::TempDir;
 use tokio::{
     task::JoinSet,
     time::{Instant, MissedTickBehavior, interval},
 };
 use tokio_util::sync::CancellationToken;
 
+use self::temp::TempFolder;
 use crate::{
-    blob::{BlobError, BlobStore},
+    blob::{BlobError, BlobKey, BlobStore},
     child::ChildError,
     db::{Catalog, CatalogError, ClaimedJob, Finished, Made, NewRendition},
     keys,
-    trash::keep_object,
+    trash::{self, keep_object},
 };
 
 /// Attempts at a job whose failures are not the file's fault: over an hour of a store that is away.
@@ -37,9 +40,9 @@ const MAX_ATTEMPTS: u32 = 12;
 /// A job whose server went away that many times is taken for the reason.
 const MAX_CUT_OFF: u32 = 3;
 /// Wait before the second attempt; each further one is four times as long.
-const FIRST_RETRY: SignedDuration = SignedDuration::from_secs(10);
+const FIRST_RETRY: Duration = Duration::from_secs(10);
 /// Wait between attempts at most.
-const LONGEST_RETRY: SignedDuration = SignedDuration::from_secs(600);
+const LONGEST_RETRY: Duration = Duration::from_secs(600);
 /// How often a running job's progress is looked at.
 const PROGRESS_TICK: Duration = Duration::from_millis(500);
 
@@ -111,23 +114,39 @@ enum Attempt {
     Ended(Result<Made, JobError>),
     /// This process is stopping.
     Stopped,
-    /// Another server has the job.
+    /// Another server has the job, or its asset is gone.
     Lost,
 }
 
-/// How far a running job is, in percent.
+/// How far a running job is: in percent, and what it has put into the store.
 #[derive(Debug)]
-struct Progress(AtomicU8);
+struct Progress {
+    percent: AtomicU8,
+    stored: Mutex<Vec<BlobKey>>,
+}
 
 impl Progress {
     const UNKNOWN: u8 = u8::MAX;
 
+    fn new() -> Self {
+        Self { percent: AtomicU8::new(Self::UNKNOWN), stored: Mutex::default() }
+    }
+
     fn set(&self, percent: Option<u8>) {
-        self.0.store(percent.unwrap_or(Self::UNKNOWN), Ordering::Relaxed);
+        self.percent.store(percent.unwrap_or(Self::UNKNOWN), Ordering::Relaxed);
     }
 
     fn percent(&self) -> Option<u8> {
-        Some(self.0.load(Ordering::Relaxed)).filter(|&percent| percent != Self::UNKNOWN)
+        Some(self.percent.load(Ordering::Relaxed)).filter(|&percent| percent != Self::UNKNOWN)
+    }
+
+    /// Notes an object that it is about to put into the store, and that no row names yet.
+    fn stores(&self, key: BlobKey) {
+        self.stored.lock().unwrap_or_else(PoisonError::into_inner).push(key);
+    }
+
+    fn into_stored(self) -> Vec<BlobKey> {
+        self.stored.into_inner().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -137,12 +156,9 @@ const LOOKS: &[JobKind] = &[JobKind::Derive, JobKind::Waveform, JobKind::Storybo
 const PROXIES: &[JobKind] = &[JobKind::Proxy720p, JobKind::Proxy1080p];
 
 /// Wait before the attempt after `attempts` that failed; `None` when there is to be none.
-fn retry_in(attempts: u32) -> Option<SignedDuration> {
-    if attempts >= MAX_ATTEMPTS {
-        return None;
-    }
-    let factor = 4_i32.checked_pow(attempts.saturating_sub(1)).unwrap_or(i32::MAX);
-    Some(FIRST_RETRY.checked_mul(factor).unwrap_or(LONGEST_RETRY).min(LONGEST_RETRY))
+fn retry_in(attempts: u32) -> Option<Duration> {
+    let factor = 4_u32.saturating_pow(attempts.saturating_sub(1));
+    (attempts < MAX_ATTEMPTS).then(|| FIRST_RETRY.saturating_mul(factor).min(LONGEST_RETRY))
 }
 
 impl JobWorker {
@@ -154,7 +170,7 @@ impl JobWorker {
     /// Works until `token` is cancelled, then puts back what it was doing.
     pub async fn run(&self, token: CancellationToken) {
         if self.options.is_alone {
-            self.requeue_cut_off(Timestamp::MAX).await;
+            say_requeued(self.catalog.requeue_running_jobs().await);
         }
         let mut lanes = JoinSet::new();
         for kinds in self.lanes() {
@@ -217,15 +233,7 @@ impl JobWorker {
                 () = token.cancelled() => return,
                 () = tokio::time::sleep(self.options.poll) => {}
             }
-            self.requeue_cut_off(Timestamp::now()).await;
-        }
-    }
-
-    async fn requeue_cut_off(&self, now: Timestamp) {
-        match self.catalog.requeue_cut_off_jobs(now).await {
-            Ok(0) => {}
-            Ok(jobs) => tracing::info!(jobs, "{jobs} jobs were cut off; queued again"),
-            Err(error) => tracing::error!(%error, "cannot look for cut-off jobs: {error}"),
+            say_requeued(self.catalog.requeue_cut_off_jobs().await);
         }
     }
 
@@ -238,12 +246,14 @@ impl JobWorker {
         while !token.is_cancelled() {
             let Some(job) = self.claim(kinds).await? else { break };
             jobs += 1;
-            match self.attempt(&job, token).await {
-                Attempt::Ended(result) => self.settle(&job, result).await?,
+            let progress = Progress::new();
+            let work = self.do_job(&job, &progress);
+            let attempt = self.attempt(&job, &progress, work, token).await;
+            let stored = progress.into_stored();
+            match attempt {
+                Attempt::Ended(result) => self.settle(&job, result, stored).await?,
                 Attempt::Stopped => self.catalog.release_job(&job).await?,
-                Attempt::Lost => {
-                    tracing::warn!(asset.id = %job.asset_id, job = %job.kind, "another server has this job");
-                }
+                Attempt::Lost => self.give_away(&job, stored).await?,
             }
         }
         Ok(jobs)
@@ -251,35 +261,37 @@ impl JobWorker {
 
     async fn claim(&self, kinds: &[JobKind]) -> Result<Option<ClaimedJob>, CatalogError> {
         for &kind in kinds {
-            let now = Timestamp::now();
-            if let Some(job) = self.catalog.claim_job(kind, now, self.lease_until(now)).await? {
+            if let Some(job) = self.catalog.claim_job(kind, self.options.lease).await? {
                 return Ok(Some(job));
             }
         }
         Ok(None)
     }
 
-    fn lease_until(&self, now: Timestamp) -> Timestamp {
-        SignedDuration::try_from(self.options.lease)
-            .ok()
-            .and_then(|lease| now.checked_add(lease).ok())
-            .unwrap_or(Timestamp::MAX)
+    /// Does a job's work while its lease is renewed and its progress told.
+    async fn attempt(
+        &self,
+        job: &ClaimedJob,
+        progress: &Progress,
+        work: impl Future<Output = Result<Made, JobError>>,
+        token: &CancellationToken,
+    ) -> Attempt {
+        tokio::select! {
+            biased;
+            () = token.cancelled() => Attempt::Stopped,
+            result = work => Attempt::Ended(result),
+            // Both go on at once: a renewal may have to wait for a transaction of the work to end.
+            () = self.lost(job, progress) => Attempt::Lost,
+        }
     }
 
-    /// Does a job while its lease is renewed and its progress told.
-    async fn attempt(&self, job: &ClaimedJob, token: &CancellationToken) -> Attempt {
-        let progress = Progress(AtomicU8::new(Progress::UNKNOWN));
-        let mut work = std::pin::pin!(self.do_job(job, &progress));
+    /// Renews a lease again and again, and tells the progress; ends when the job is lost.
+    async fn lost(&self, job: &ClaimedJob, progress: &Progress) {
         let mut ticks = interval(PROGRESS_TICK.min(self.options.lease / 4));
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let (mut told, mut renewed) = (None, Instant::now());
         loop {
-            tokio::select! {
-                biased;
-                () = token.cancelled() => return Attempt::Stopped,
-                result = &mut work => return Attempt::Ended(result),
-                _ = ticks.tick() => {}
-            }
+            ticks.tick().await;
             let percent = progress.percent();
             let is_told = percent == told;
             if !is_told {
@@ -288,10 +300,9 @@ impl JobWorker {
             }
             let is_due = renewed.elapsed() >= self.options.lease / 3;
             if is_due || (!is_told && renewed.elapsed() >= 4 * PROGRESS_TICK) {
-                let until = self.lease_until(Timestamp::now());
-                match self.catalog.renew_job(job, until, percent).await {
+                match self.catalog.renew_job(job, self.options.lease, percent).await {
                     Ok(true) => renewed = Instant::now(),
-                    Ok(false) => return Attempt::Lost,
+                    Ok(false) => return,
                     // It is still ours until the lease ends; the next tick tries again.
                     Err(error) => tracing::warn!(%error, "a job's lease is not renewed: {error}"),
                 }
@@ -299,19 +310,20 @@ impl JobWorker {
         }
     }
 
-    /// Writes down how a job ended.
+    /// Writes down how a job ended that has stored these objects.
     async fn settle(
         &self,
         job: &ClaimedJob,
         result: Result<Made, JobError>,
+        stored: Vec<BlobKey>,
     ) -> Result<(), CatalogError> {
         let (id, kind) = (&job.asset_id, job.kind);
         match result {
             Ok(made) => {
                 tracing::debug!(asset.id = %id, job = %kind, renditions = made.renditions.len(), "{kind} of {id} done");
-                match self.catalog.finish_job(job, &made, Timestamp::now()).await? {
-                    Finished::Written { replaced } => self.delete(&replaced).await,
-                    Finished::Lost => {}
+                match self.catalog.finish_job(job, &made).await? {
+                    Finished::Written { replaced } => self.remove(replaced).await,
+                    Finished::Lost => self.give_away(job, stored).await?,
                 }
                 Ok(())
             }
@@ -319,11 +331,15 @@ impl JobWorker {
                 Some(wait) => {
                     let retry_in_s = wait.as_secs();
                     tracing::warn!(asset.id = %id, job = %kind, %reason, retry_in_s, "no {kind} of {id} yet");
-                    self.catalog.postpone_job(job, &reason, Timestamp::now() + wait).await
+                    match self.catalog.postpone_job(job, &reason, wait).await? {
+                        // The next attempt puts the same where this one did.
+                        true => Ok(()),
+                        false => self.give_away(job, stored).await,
+                    }
                 }
-                None => self.give_up(job, &reason).await,
+                None => self.give_up(job, &reason, stored).await,
             },
-            Err(JobError::Hopeless(reason)) => self.give_up(job, &reason).await,
+            Err(JobError::Hopeless(reason)) => self.give_up(job, &reason, stored).await,
             Err(JobError::Catalog(error)) => {
                 // Another look at the same rows later, unless the catalog refuses that, too.
                 self.catalog.release_job(job).await?;
@@ -332,18 +348,37 @@ impl JobWorker {
         }
     }
 
-    async fn give_up(&self, job: &ClaimedJob, reason: &str) -> Result<(), CatalogError> {
+    async fn give_up(
+        &self,
+        job: &ClaimedJob,
+        reason: &str,
+        stored: Vec<BlobKey>,
+    ) -> Result<(), CatalogError> {
         let (id, kind) = (&job.asset_id, job.kind);
         tracing::warn!(asset.id = %id, job = %kind, %reason, "no {kind} of {id}: {reason}");
-        self.catalog.fail_job(job, reason).await
+        match self.catalog.fail_job(job, reason, &stored).await? {
+            true => self.remove(stored).await,
+            false => self.give_away(job, stored).await?,
+        }
+        Ok(())
     }
 
-    /// Deletes objects that no row names any more. One that stays behind does no harm.
-    async fn delete(&self, keys: &[crate::BlobKey]) {
-        for key in keys {
-            if let Err(error) = self.store.delete(key).await {
-                tracing::warn!(%error, %key, "an old rendition stays in the store: {error}");
-            }
+    /// Leaves a lost job, and what it has stored, to the server that has it. If its asset is gone, nobody has.
+    async fn give_away(&self, job: &ClaimedJob, stored: Vec<BlobKey>) -> Result<(), CatalogError> {
+        let (id, kind) = (&job.asset_id, job.kind);
+        if self.catalog.free_if_gone(job, &stored).await? {
+            tracing::info!(asset.id = %id, job = %kind, "{id} was purged during its {kind}");
+            self.remove(stored).await;
+        } else {
+            tracing::warn!(asset.id = %id, job = %kind, "another server has the {kind} of {id}");
+        }
+        Ok(())
+    }
+
+    /// Removes objects that no row names any more. What stays is removed when the trash is emptied.
+    async fn remove(&self, freed: Vec<BlobKey>) {
+        if let Err(error) = trash::remove(&self.catalog, &self.store, freed).await {
+            tracing::warn!(%error, "renditions that nobody has stay in the store: {error}");
         }
     }
 
@@ -355,18 +390,27 @@ impl JobWorker {
         let Some(asset) = self.catalog.asset(&job.asset_id).await? else {
             return Ok(Made::default());
         };
-        let temp = tempfile::Builder::new()
-            .prefix("damwall-job-")
-            .tempdir_in(&self.options.temp_dir)
+        let temp = TempFolder::within(&self.options.temp_dir)
             .map_err(|error| JobError::Passing(format!("No temporary folder: {error}.")))?;
         let bench = Bench { worker: self, asset: &asset, temp: &temp, progress };
-        match job.kind {
+        let outcome = match job.kind {
             JobKind::Derive => bench.derive().await,
             JobKind::Storyboard => bench.storyboard().await,
             JobKind::Waveform => bench.waveform().await,
             JobKind::Proxy720p => bench.proxy(RenditionKind::Proxy720p).await,
             JobKind::Proxy1080p => bench.proxy(RenditionKind::Proxy1080p).await,
-        }
+        };
+        // Before the next job needs the room.
+        temp.close().await;
+        outcome
+    }
+}
+
+fn say_requeued(requeued: Result<u64, CatalogError>) {
+    match requeued {
+        Ok(0) => {}
+        Ok(jobs) => tracing::info!(jobs, "{jobs} jobs were cut off; queued again"),
+        Err(error) => tracing::error!(%error, "cannot look for cut-off jobs: {error}"),
     }
 }
 
@@ -375,7 +419,7 @@ impl JobWorker {
 struct Bench<'a> {
     worker: &'a JobWorker,
     asset: &'a Asset,
-    temp: &'a TempDir,
+    temp: &'a TempFolder,
     progress: &'a Progress,
 }
 
@@ -421,6 +465,7 @@ impl Bench<'_> {
         }
         let key = keys::rendition(&self.asset.id, kind);
         keep_object(&self.worker.catalog, &key).await?;
+        self.progress.stores(key.clone());
         self.worker
             .store
             .put_file(&key, file, kind.mime())
@@ -434,6 +479,10 @@ impl Bench<'_> {
 fn child_failed(what: &str, error: ChildError) -> JobError {
     match &error {
         ChildError::Run(_) => JobError::Passing(format!("{what}: {error}.")),
+        ChildError::Machine { stderr } => {
+            tracing::warn!(%stderr, "a child process failed for no fault of its file");
+            JobError::Passing(format!("{what}: {error}."))
+        }
         ChildError::Failed { stderr, .. } => {
             tracing::debug!(%stderr, "a child process failed: {error}");
             JobError::Hopeless(format!("{what}."))
@@ -446,7 +495,27 @@ fn child_failed(what: &str, error: ChildError) -> JobError {
 
 #[cfg(test)]
 mod tests {
+    use tempfile::TempDir;
+
     use super::*;
+    use crate::{
+        CatalogUrl, NewAsset,
+        blob::{FolderStore, LinkSecret},
+    };
+
+    async fn worker(dir: &TempDir, lease: Duration) -> JobWorker {
+        let url = CatalogUrl::Sqlite(dir.path().join("catalog.sqlite"));
+        let store = FolderStore::open(&dir.path().join("store"), LinkSecret::new([1; 32])).unwrap();
+        let options = JobWorkerOptions { lease, ..JobWorkerOptions::new("worker".into()) };
+        JobWorker::new(Catalog::open(&url).await.unwrap(), BlobStore::Folder(store), options)
+    }
+
+    async fn claimed_job(worker: &JobWorker) -> ClaimedJob {
+        let id = domain::AssetId::from_digest([1; 32]);
+        let asset = NewAsset::new(id, "a.jpg", 1, "image/jpeg");
+        worker.catalog.add_asset(&asset).await.unwrap();
+        worker.claim(LOOKS).await.unwrap().unwrap()
+    }
 
     #[test]
     fn retries_come_later_and_later_and_end() {
@@ -454,6 +523,57 @@ mod tests {
             (1..=MAX_ATTEMPTS).map(|n| retry_in(n).map(|wait| wait.as_secs())).collect();
         assert_eq!(secs[..5], [Some(10), Some(40), Some(160), Some(600), Some(600)]);
         assert_eq!(secs.last(), Some(&None));
-        assert!(secs.iter().flatten().sum::<i64>() > 3600);
+        assert!(secs.iter().flatten().sum::<u64>() > 3600);
+    }
+
+    #[tokio::test]
+    async fn work_that_writes_goes_on_while_its_lease_is_renewed() {
+        let dir = tempfile::tempdir().unwrap();
+        let worker = worker(&dir, Duration::from_millis(600)).await;
+        let job = claimed_job(&worker).await;
+        let work = async {
+            let write = worker.catalog.write().await.unwrap();
+            // Meanwhile the lease is to be renewed, which has to wait for this.
+            tokio::time::sleep(worker.options.lease).await;
+            write.commit().await.unwrap();
+            Ok(Made::default())
+        };
+        let (begun, token) = (Instant::now(), CancellationToken::new());
+        let attempt = worker.attempt(&job, &Progress::new(), work, &token).await;
+        assert!(matches!(attempt, Attempt::Ended(Ok(_))));
+        // After 10 s SQLite would have had enough of waiting.
+        assert!(begun.elapsed() < Duration::from_secs(9), "{:?}", begun.elapsed());
+    }
+
+    #[tokio::test]
+    async fn what_a_job_has_stored_that_is_given_up_goes_unless_a_row_names_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let worker = worker(&dir, Duration::from_secs(3600)).await;
+        let job = claimed_job(&worker).await;
+        let kinds = [RenditionKind::Thumb320, RenditionKind::Thumb640];
+        let stored = kinds.map(|kind| keys::rendition(&job.asset_id, kind));
+        for key in &stored {
+            worker.store.put_bytes(key, "x".into(), "image/webp").await.unwrap();
+        }
+        let left = async || {
+            let listed = worker.store.list("derived/", None, 10).await.unwrap().objects;
+            listed.into_iter().map(|object| object.key).collect::<Vec<_>>()
+        };
+        let thumb = NewRendition { kind: kinds[0], size_bytes: 1, width_px: 1, height_px: 1 };
+        let made = Made { renditions: vec![thumb], ..Made::default() };
+        worker.settle(&job, Ok(made), stored[..1].to_vec()).await.unwrap();
+        assert_eq!(left().await, stored, "it is done");
+
+        let again = async || {
+            worker.catalog.retry_job(&job.asset_id, job.kind).await.unwrap();
+            worker.claim(LOOKS).await.unwrap().unwrap()
+        };
+        let passing = Err(JobError::Passing("The store was away.".into()));
+        worker.settle(&again().await, passing, stored.to_vec()).await.unwrap();
+        assert_eq!(left().await, stored, "it is to be tried again");
+
+        let hopeless = Err(JobError::Hopeless("No.".into()));
+        worker.settle(&again().await, hopeless, stored.to_vec()).await.unwrap();
+        assert_eq!(left().await, stored[..1]);
     }
 }

@@ -100,7 +100,9 @@ fn store_error(source: std::io::Error) -> PurgeError {
     BlobError::File { action: "remove", what: "what was in the trash".into(), source }.into()
 }
 
-async fn remove(
+/// Removes objects that are on the list of freed ones, but for those that somebody has put there again;
+/// returns how many.
+pub(crate) async fn remove(
     catalog: &Catalog,
     store: &BlobStore,
     freed: Vec<BlobKey>,

@@ -24,8 +24,9 @@ pub(crate) use limits::Limits;
 
 /// Exit code of `limited` when the program is not there; the shell's own.
 pub(crate) const EXIT_NOT_INSTALLED: u8 = 127;
+/// Exit code when the machine is at fault, not the file; that of `timeout` and `env` for themselves.
+pub(crate) const EXIT_MACHINE: u8 = 125;
 const EXIT_USAGE: u8 = 2;
-const EXIT_FAILED: u8 = 1;
 
 /// Width and height.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -91,7 +92,7 @@ fn limited(limits: Limits, work: impl FnOnce() -> ExitCode) -> ExitCode {
         Ok(()) => work(),
         Err(error) => {
             eprintln!("cannot limit the worker: {error}");
-            ExitCode::from(EXIT_FAILED)
+            ExitCode::from(EXIT_MACHINE)
         }
     }
 }
@@ -103,7 +104,7 @@ fn become_program(program: &OsString, args: &[OsString]) -> ExitCode {
     eprintln!("cannot run {}: {error}", program.display());
     match error.kind() {
         io::ErrorKind::NotFound => ExitCode::from(EXIT_NOT_INSTALLED),
-        _ => ExitCode::from(EXIT_FAILED),
+        _ => ExitCode::from(EXIT_MACHINE),
     }
 }
 
@@ -113,7 +114,7 @@ fn thumb_main(input: &Path, outputs: &[(RenditionKind, &Path)]) -> ExitCode {
         Err(picture::ThumbError::Refused(reason)) => ThumbReport::Refused { reason },
         Err(picture::ThumbError::Io(error)) => {
             eprintln!("cannot read or write: {error}");
-            return ExitCode::from(EXIT_FAILED);
+            return ExitCode::from(EXIT_MACHINE);
         }
     };
     match serde_json::to_string(&report) {
@@ -123,7 +124,7 @@ fn thumb_main(input: &Path, outputs: &[(RenditionKind, &Path)]) -> ExitCode {
         }
         Err(error) => {
             eprintln!("cannot report: {error}");
-            ExitCode::from(EXIT_FAILED)
+            ExitCode::from(EXIT_MACHINE)
         }
     }
 }

@@ -3,13 +3,15 @@
 use std::collections::HashMap;
 
 use domain::{
-    Asset, AssetFilter, AssetId, AssetKind, AssetQuery, Cursor, DateBucket, Facets, Metadata, Page,
-    Rendition, RenditionKind, Thumb,
+    Asset, AssetFilter, AssetId, AssetKind, AssetQuery, Cursor, DateBucket, Facets, JobKind,
+    Metadata, Page, Rendition, RenditionKind, Thumb,
 };
 use jiff::{Timestamp, ToSpan as _, civil::Date};
 
 use super::{
-    Catalog, CatalogError, dates, search,
+    Catalog, CatalogError, dates,
+    jobs::queue_job,
+    search,
     sql::{Conn, built_query, id_list, query, row, seq_list},
     write::Write,
 };
@@ -324,14 +326,7 @@ impl Catalog {
 impl Write {
     /// Queues the job that looks into an original.
     pub(super) async fn queue_derive(&mut self, id: &AssetId) -> Result<(), CatalogError> {
-        query(
-            "INSERT INTO jobs (asset_id, kind, state, attempts, not_before_ms, queued_ms) \
-             VALUES ($1, 'derive', 'pending', 0, 0, $2) ON CONFLICT (asset_id, kind) DO NOTHING",
-        )
-        .bind(id.as_str())
-        .bind(Timestamp::now().as_millisecond())
-        .execute(&mut self.tx)
-        .await?;
+        queue_job(&mut self.tx, id, JobKind::Derive).await?;
         self.touch(Tag::Jobs);
         Ok(())
     }

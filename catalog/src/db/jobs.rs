@@ -1,15 +1,18 @@
-//! The job queue and what its jobs make. Must not: do a job, or read a clock.
+//! The job queue and what its jobs make. Must not: do a job, or read this machine's clock where servers
+//! have to agree.
 //!
 //! A job is a row of (asset, kind), so that none is there twice. Whoever claims it holds it until its
 //! lease ends, under a name made up for this attempt, and writes nothing when it has lost it. That is
 //! all that several servers, or one that was killed, need to share the queue.
 
-use domain::{AssetId, JobKind, JobListing, JobState, JobStatus, RenditionKind};
-use jiff::Timestamp;
+use std::{slice, time::Duration};
+
+use domain::{AssetId, JobKind, JobListing, JobState, JobStatus, Rendition, RenditionKind};
 
 use super::{
     Catalog, CatalogError, Measures,
-    sql::{Tx, Value, built_query, query},
+    sql::{Tx, Value, built_query, now_ms, query},
+    write::Write,
 };
 use crate::{blob::BlobKey, changes::Tag, keys};
 
@@ -49,7 +52,7 @@ pub(crate) struct Made {
 /// What a job that ended well leaves to do.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Finished {
-    /// Written down; these objects are no longer named by any row.
+    /// Written down; these objects are no longer named by any row, and on the list of those to be removed.
     Written { replaced: Vec<BlobKey> },
     /// Somebody else has the job by now; nothing is written.
     Lost,
@@ -68,34 +71,32 @@ pub struct JobFilter {
 type JobRow = (String, String, String, Option<i64>, Option<String>, i64, String);
 
 impl Catalog {
-    /// The job of that kind that has waited longest and may be done at `now`; it is running from then
-    /// on, until `lease_until`.
+    /// The job of that kind that has waited longest and may be done by now; it is running from then on,
+    /// and this process's until the lease ends.
     pub(crate) async fn claim_job(
         &self,
         kind: JobKind,
-        now: Timestamp,
-        lease_until: Timestamp,
+        lease: Duration,
     ) -> Result<Option<ClaimedJob>, CatalogError> {
         let claim = hex::encode(rand::random::<[u8; 16]>());
+        let mut write = self.write().await?;
+        let is_postgres = write.tx.is_postgres();
         // SQLite has one writer at a time; servers of a PostgreSQL pass over each other's rows.
-        let lock = if self.pool.is_postgres() { "FOR UPDATE SKIP LOCKED" } else { "" };
+        let lock = if is_postgres { "FOR UPDATE SKIP LOCKED" } else { "" };
+        let now = now_ms(is_postgres);
         let sql = format!(
             "UPDATE jobs SET state = 'running', attempts = attempts + 1, claim = $1, \
-             lease_until_ms = $2, progress_percent = NULL \
+             lease_until_ms = {now} + $2, progress_percent = NULL \
              WHERE kind = $3 AND state = 'pending' AND asset_id = ( \
                 SELECT asset_id FROM jobs \
-                WHERE kind = $3 AND state = 'pending' AND not_before_ms <= $4 \
+                WHERE kind = $3 AND state = 'pending' AND not_before_ms <= {now} \
                 ORDER BY not_before_ms, queued_ms LIMIT 1 {lock}) \
              RETURNING asset_id, attempts, cut_off"
         );
-        let values: Vec<Value> = vec![
-            claim.as_str().into(),
-            lease_until.as_millisecond().into(),
-            kind.as_str().into(),
-            now.as_millisecond().into(),
-        ];
-        let row = built_query(sql, values).fetch_optional::<(String, i64, i64)>(&self.pool).await?;
-        let Some((id_text, attempts, cut_off)) = row else { return Ok(None) };
+        let values: Vec<Value> =
+            vec![claim.as_str().into(), as_ms(lease).into(), kind.as_str().into()];
+        let row = built_query(sql, values).fetch_optional::<(String, i64, i64)>(&mut write.tx);
+        let Some((id_text, attempts, cut_off)) = row.await? else { return Ok(None) };
         let bad = |column| CatalogError::BadRow { row: id_text.clone(), column };
         let job = ClaimedJob {
             asset_id: id_text.parse().map_err(|_| bad("asset_id"))?,
@@ -104,29 +105,33 @@ impl Catalog {
             cut_off: u32::try_from(cut_off).map_err(|_| bad("cut_off"))?,
             claim,
         };
+        write.touch_jobs_of([&job.asset_id]);
+        write.commit().await?;
         self.tell_job(&job, JobState::Running, None, None);
         Ok(Some(job))
     }
 
-    /// Says that a job is still being done, and how far it is. `false` when somebody else has it.
+    /// Says that a job is still being done, and how far it is. `false` when somebody else has it. Of the
+    /// progress only those hear who listen: it is not told as a change.
     pub(crate) async fn renew_job(
         &self,
         job: &ClaimedJob,
-        lease_until: Timestamp,
+        lease: Duration,
         progress_percent: Option<u8>,
     ) -> Result<bool, CatalogError> {
-        let renewed = query(
-            "UPDATE jobs SET lease_until_ms = $4, progress_percent = $5 \
+        let sql = format!(
+            "UPDATE jobs SET lease_until_ms = {} + $4, progress_percent = $5 \
              WHERE asset_id = $1 AND kind = $2 AND claim = $3 AND state = 'running'",
-        )
-        .bind(job.asset_id.as_str())
-        .bind(job.kind.as_str())
-        .bind(&job.claim)
-        .bind(lease_until.as_millisecond())
-        .bind(progress_percent.map(i64::from))
-        .execute(&self.pool)
-        .await?;
-        Ok(renewed == 1)
+            now_ms(self.pool.is_postgres()),
+        );
+        let values: Vec<Value> = vec![
+            job.asset_id.as_str().into(),
+            job.kind.as_str().into(),
+            job.claim.as_str().into(),
+            as_ms(lease).into(),
+            progress_percent.map(i64::from).into(),
+        ];
+        Ok(built_query(sql, values).execute(&self.pool).await? == 1)
     }
 
     /// Ends a job well, with what it made.
@@ -134,12 +139,11 @@ impl Catalog {
         &self,
         job: &ClaimedJob,
         made: &Made,
-        now: Timestamp,
     ) -> Result<Finished, CatalogError> {
         let id = &job.asset_id;
         let mut write = self.write().await?;
         // The asset before what hangs on it: whoever removes one goes that way, too.
-        if write.find(std::slice::from_ref(id)).await?.is_empty() {
+        if write.find(slice::from_ref(id)).await?.is_empty() {
             return Ok(Finished::Lost);
         }
         let ended = query(
@@ -161,8 +165,9 @@ impl Catalog {
         for rendition in &made.renditions {
             replaced.extend(put_rendition(&mut write.tx, id, rendition).await?);
         }
+        write.free_objects(&replaced).await?;
         for kind in &made.follow_ups {
-            queue_job(&mut write.tx, id, *kind, now).await?;
+            queue_job(&mut write.tx, id, *kind).await?;
         }
         write.touch_assets([id]);
         write.touch(Tag::Jobs);
@@ -174,13 +179,18 @@ impl Catalog {
         Ok(Finished::Written { replaced })
     }
 
-    /// Gives a job up, with a sentence for the asset's page.
+    /// Gives a job up, with a sentence for the asset's page. What it has stored is on the list of objects
+    /// to be removed from then on, unless a row names it. `false` when somebody else has it.
     pub(crate) async fn fail_job(
         &self,
         job: &ClaimedJob,
         reason: &str,
-    ) -> Result<(), CatalogError> {
+        stored: &[BlobKey],
+    ) -> Result<bool, CatalogError> {
         let mut write = self.write().await?;
+        if write.find(slice::from_ref(&job.asset_id)).await?.is_empty() {
+            return Ok(false);
+        }
         let failed = query(
             "UPDATE jobs SET state = 'failed', reason = $4, progress_percent = NULL, claim = NULL \
              WHERE asset_id = $1 AND kind = $2 AND claim = $3 AND state = 'running'",
@@ -191,46 +201,50 @@ impl Catalog {
         .bind(reason)
         .execute(&mut write.tx)
         .await?;
+        if failed == 0 {
+            return Ok(false);
+        }
+        write.free_objects(stored).await?;
         write.touch_assets([&job.asset_id]);
         write.touch(Tag::Jobs);
         write.commit().await?;
-        if failed == 1 {
-            self.tell_job(job, JobState::Failed, None, Some(reason));
-        }
-        Ok(())
+        self.tell_job(job, JobState::Failed, None, Some(reason));
+        Ok(true)
     }
 
-    /// Puts a job back, to be tried again at `not_before`.
+    /// Puts a job back, to be tried again after `wait`. `false` when somebody else has it.
     pub(crate) async fn postpone_job(
         &self,
         job: &ClaimedJob,
         reason: &str,
-        not_before: Timestamp,
-    ) -> Result<(), CatalogError> {
+        wait: Duration,
+    ) -> Result<bool, CatalogError> {
         let mut write = self.write().await?;
-        let postponed = query(
-            "UPDATE jobs SET state = 'pending', reason = $4, not_before_ms = $5, \
+        let sql = format!(
+            "UPDATE jobs SET state = 'pending', reason = $4, not_before_ms = {} + $5, \
              progress_percent = NULL, claim = NULL \
              WHERE asset_id = $1 AND kind = $2 AND claim = $3 AND state = 'running'",
-        )
-        .bind(job.asset_id.as_str())
-        .bind(job.kind.as_str())
-        .bind(&job.claim)
-        .bind(reason)
-        .bind(not_before.as_millisecond())
-        .execute(&mut write.tx)
-        .await?;
-        write.touch_assets([&job.asset_id]);
-        write.touch(Tag::Jobs);
-        write.commit().await?;
-        if postponed == 1 {
-            self.tell_job(job, JobState::Pending, None, Some(reason));
+            now_ms(write.tx.is_postgres()),
+        );
+        let values: Vec<Value> = vec![
+            job.asset_id.as_str().into(),
+            job.kind.as_str().into(),
+            job.claim.as_str().into(),
+            reason.into(),
+            as_ms(wait).into(),
+        ];
+        if built_query(sql, values).execute(&mut write.tx).await? == 0 {
+            return Ok(false);
         }
-        Ok(())
+        write.touch_jobs_of([&job.asset_id]);
+        write.commit().await?;
+        self.tell_job(job, JobState::Pending, None, Some(reason));
+        Ok(true)
     }
 
     /// Puts a job back as if it had not been tried: this process is stopping.
     pub(crate) async fn release_job(&self, job: &ClaimedJob) -> Result<(), CatalogError> {
+        let mut write = self.write().await?;
         query(
             "UPDATE jobs SET state = 'pending', attempts = attempts - 1, progress_percent = NULL, \
              claim = NULL \
@@ -239,24 +253,57 @@ impl Catalog {
         .bind(job.asset_id.as_str())
         .bind(job.kind.as_str())
         .bind(&job.claim)
-        .execute(&self.pool)
+        .execute(&mut write.tx)
         .await?;
-        Ok(())
+        write.touch_jobs_of([&job.asset_id]);
+        write.commit().await
     }
 
-    /// Puts back every job whose lease has ended before `now`: its server is gone. Returns how many.
-    pub(crate) async fn requeue_cut_off_jobs(&self, now: Timestamp) -> Result<u64, CatalogError> {
+    /// Puts what a job has stored on the list of objects to be removed, if its asset is gone: then no row
+    /// will ever name it. Otherwise whoever has the job stores the same again.
+    pub(crate) async fn free_if_gone(
+        &self,
+        job: &ClaimedJob,
+        stored: &[BlobKey],
+    ) -> Result<bool, CatalogError> {
+        let mut write = self.write().await?;
+        let found = write.find(slice::from_ref(&job.asset_id)).await?;
+        // A recording goes on under another id.
+        if found.iter().any(|(_, id)| *id == job.asset_id) {
+            return Ok(false);
+        }
+        write.free_objects(stored).await?;
+        write.commit().await?;
+        Ok(true)
+    }
+
+    /// Puts back every job whose lease has ended: its server is gone. Returns how many.
+    pub(crate) async fn requeue_cut_off_jobs(&self) -> Result<u64, CatalogError> {
+        let now = now_ms(self.pool.is_postgres());
+        self.requeue_jobs(&format!("state = 'running' AND lease_until_ms <= {now}")).await
+    }
+
+    /// Puts back every job that is being done: by nobody, says who is alone. Returns how many.
+    pub(crate) async fn requeue_running_jobs(&self) -> Result<u64, CatalogError> {
+        self.requeue_jobs("state = 'running'").await
+    }
+
+    async fn requeue_jobs(&self, which: &str) -> Result<u64, CatalogError> {
+        let mut write = self.write().await?;
         let sql = format!(
             "UPDATE jobs SET state = 'pending', cut_off = cut_off + 1, attempts = attempts - 1, \
-             progress_percent = NULL, claim = NULL WHERE {}",
-            jobs_not_held("state = 'running' AND lease_until_ms < $1", self.pool.is_postgres())
+             progress_percent = NULL, claim = NULL WHERE {} RETURNING asset_id",
+            jobs_not_held(which, write.tx.is_postgres())
         );
-        let values = vec![now.as_millisecond().into()];
-        let requeued = built_query(sql, values).execute(&self.pool).await?;
-        if requeued > 0 {
-            self.tell_jobs_added();
+        let rows: Vec<(String,)> = built_query(sql, Vec::new()).fetch_all(&mut write.tx).await?;
+        if rows.is_empty() {
+            return Ok(0);
         }
-        Ok(requeued)
+        let ids: Vec<AssetId> = rows.iter().filter_map(|(id,)| id.parse().ok()).collect();
+        write.touch_jobs_of(&ids);
+        write.commit().await?;
+        self.tell_jobs_added();
+        Ok(rows.len() as u64)
     }
 
     /// Queues every job that was given up once more; returns how many. For after ffmpeg was
@@ -307,21 +354,6 @@ impl Catalog {
             self.tell_jobs_added();
         }
         Ok(status)
-    }
-
-    /// Queues the look into an asset's original, unless it has been queued. [`Catalog::add_asset`] does
-    /// that for what it adds.
-    ///
-    /// # Errors
-    /// When the catalog cannot be written.
-    pub async fn enqueue(&self, id: &AssetId, now: Timestamp) -> Result<(), CatalogError> {
-        let mut write = self.write().await?;
-        queue_job(&mut write.tx, id, JobKind::Derive, now).await?;
-        write.touch_assets([id]);
-        write.touch(Tag::Jobs);
-        write.commit().await?;
-        self.tell_jobs_added();
-        Ok(())
     }
 
     /// One job, if the asset has it.
@@ -409,29 +441,8 @@ impl Catalog {
     ///
     /// # Errors
     /// When the catalog cannot be read.
-    pub async fn renditions(&self, id: &AssetId) -> Result<Vec<domain::Rendition>, CatalogError> {
-        let rows = query(
-            "SELECT kind, name, size_bytes, width_px, height_px FROM renditions \
-             WHERE asset_id = $1 ORDER BY kind",
-        )
-        .bind(id.as_str())
-        .fetch_all::<(String, String, i64, i64, i64)>(&self.pool)
-        .await?;
-        let rendition =
-            |(kind, name, size_bytes, width, height): (String, String, i64, i64, i64)| {
-                let bad = |_| CatalogError::BadRow { row: name.clone(), column: "kind" };
-                let kind: RenditionKind = kind.parse().map_err(bad)?;
-                let px = |px: i64| u32::try_from(px).ok().filter(|&px| px > 0);
-                Ok(domain::Rendition {
-                    kind,
-                    url: keys::rendition_url(id, kind, &name),
-                    mime: kind.mime().to_owned(),
-                    size_bytes: size_bytes.unsigned_abs(),
-                    width_px: px(width),
-                    height_px: px(height),
-                })
-            };
-        rows.into_iter().map(rendition).collect()
+    pub async fn renditions(&self, id: &AssetId) -> Result<Vec<Rendition>, CatalogError> {
+        Ok(self.asset(id).await?.map(|asset| asset.renditions).unwrap_or_default())
     }
 
     /// Tells whoever listens how far a job is; nothing is written.
@@ -469,22 +480,34 @@ fn jobs_not_held(which: &str, postgres: bool) -> String {
     }
 }
 
+impl Write {
+    /// Notes assets whose jobs wait or are done by now: their own pages show that, and the lists of jobs do,
+    /// but no other list.
+    fn touch_jobs_of<'a>(&mut self, ids: impl IntoIterator<Item = &'a AssetId>) {
+        for id in ids {
+            self.touch(Tag::Asset(id.clone()));
+        }
+        self.touch(Tag::Jobs);
+    }
+}
+
+fn as_ms(wait: Duration) -> i64 {
+    // So that it can be added to any time.
+    i64::try_from(wait.as_millis()).unwrap_or(i64::MAX).min(i64::MAX / 2)
+}
+
 /// Adds a job, unless the asset has it.
 pub(super) async fn queue_job(
     tx: &mut Tx,
     id: &AssetId,
     kind: JobKind,
-    now: Timestamp,
 ) -> Result<(), CatalogError> {
-    query(
+    let sql = format!(
         "INSERT INTO jobs (asset_id, kind, state, attempts, not_before_ms, queued_ms) \
-         VALUES ($1, $2, 'pending', 0, 0, $3) ON CONFLICT (asset_id, kind) DO NOTHING",
-    )
-    .bind(id.as_str())
-    .bind(kind.as_str())
-    .bind(now.as_millisecond())
-    .execute(tx)
-    .await?;
+         VALUES ($1, $2, 'pending', 0, 0, {}) ON CONFLICT (asset_id, kind) DO NOTHING",
+        now_ms(tx.is_postgres()),
+    );
+    built_query(sql, vec![id.as_str().into(), kind.as_str().into()]).execute(tx).await?;
     Ok(())
 }
 
@@ -555,10 +578,10 @@ fn listing_of_row(row: JobRow) -> Result<JobListing, CatalogError> {
 
 #[cfg(test)]
 mod tests {
-    use jiff::SignedDuration;
-
     use super::*;
     use crate::db::{CatalogUrl, NewAsset};
+
+    const HOUR: Duration = Duration::from_secs(3600);
 
     async fn catalog_with_one_asset(dir: &tempfile::TempDir) -> (Catalog, AssetId) {
         let catalog =
@@ -572,28 +595,30 @@ mod tests {
     async fn job_put_back_waits_for_its_time_and_counts_its_attempts() {
         let dir = tempfile::tempdir().unwrap();
         let (catalog, id) = catalog_with_one_asset(&dir).await;
-        let now = Timestamp::UNIX_EPOCH;
-        let later = now + SignedDuration::from_secs(10);
-        let end = later + SignedDuration::from_secs(60);
-        let claim = async |at| catalog.claim_job(JobKind::Derive, at, end).await.unwrap();
+        let claim = async || catalog.claim_job(JobKind::Derive, HOUR).await.unwrap();
+        let an_hour_passes = async || {
+            let passed = query("UPDATE jobs SET not_before_ms = not_before_ms - 3600000");
+            passed.execute(&catalog.pool).await.unwrap();
+        };
 
-        let job = claim(now).await.unwrap();
+        let job = claim().await.unwrap();
         assert_eq!((job.attempts, job.cut_off), (1, 0));
-        assert_eq!(claim(later).await, None, "it is claimed once");
-        catalog.postpone_job(&job, "The store was away.", later).await.unwrap();
-        assert_eq!(claim(now).await, None);
-        let job = claim(later).await.unwrap();
+        assert_eq!(claim().await, None, "it is claimed once");
+        assert!(catalog.postpone_job(&job, "The store was away.", HOUR).await.unwrap());
+        assert_eq!(claim().await, None);
+        an_hour_passes().await;
+        let job = claim().await.unwrap();
         assert_eq!(job.attempts, 2);
         catalog.release_job(&job).await.unwrap();
 
-        let job = claim(later).await.unwrap();
+        let job = claim().await.unwrap();
         assert_eq!(job.attempts, 2);
-        catalog.fail_job(&job, "No.").await.unwrap();
-        assert_eq!(claim(later).await, None);
+        assert!(catalog.fail_job(&job, "No.", &[]).await.unwrap());
+        assert_eq!(claim().await, None);
         assert_eq!(catalog.retry_failed_jobs().await.unwrap(), 1);
-        let job = claim(now).await.unwrap();
+        let job = claim().await.unwrap();
         assert_eq!(job.attempts, 1);
-        catalog.fail_job(&job, "No.").await.unwrap();
+        assert!(catalog.fail_job(&job, "No.", &[]).await.unwrap());
         let status = catalog.retry_job(&id, JobKind::Derive).await.unwrap().unwrap();
         assert_eq!((status.state, status.reason), (JobState::Pending, None));
         assert_eq!(catalog.retry_job(&id, JobKind::Waveform).await.unwrap(), None);
@@ -603,26 +628,28 @@ mod tests {
     async fn job_whose_lease_has_ended_is_another_servers_and_counts_as_cut_off() {
         let dir = tempfile::tempdir().unwrap();
         let (catalog, id) = catalog_with_one_asset(&dir).await;
-        let at = |secs| Timestamp::UNIX_EPOCH + SignedDuration::from_secs(secs);
+        let claim = async |lease| catalog.claim_job(JobKind::Derive, lease).await.unwrap().unwrap();
 
-        let first = catalog.claim_job(JobKind::Derive, at(0), at(60)).await.unwrap().unwrap();
-        assert!(catalog.renew_job(&first, at(120), Some(7)).await.unwrap());
+        let first = claim(Duration::ZERO).await;
+        assert!(catalog.renew_job(&first, HOUR, Some(7)).await.unwrap());
         assert_eq!(
             catalog.job(&id, JobKind::Derive).await.unwrap().unwrap().progress_percent,
             Some(7)
         );
-        assert_eq!(catalog.requeue_cut_off_jobs(at(100)).await.unwrap(), 0, "it is held");
-        assert_eq!(catalog.requeue_cut_off_jobs(at(121)).await.unwrap(), 1);
-        let second = catalog.claim_job(JobKind::Derive, at(121), at(200)).await.unwrap().unwrap();
+        assert_eq!(catalog.requeue_cut_off_jobs().await.unwrap(), 0, "it is held");
+        assert!(catalog.renew_job(&first, Duration::ZERO, None).await.unwrap());
+        assert_eq!(catalog.requeue_cut_off_jobs().await.unwrap(), 1);
+        let second = claim(HOUR).await;
         assert_eq!((second.attempts, second.cut_off), (1, 1));
 
         // The first is late, and changes nothing.
-        assert!(!catalog.renew_job(&first, at(300), None).await.unwrap());
+        assert!(!catalog.renew_job(&first, HOUR, None).await.unwrap());
         let made = Made { follow_ups: vec![JobKind::Waveform], ..Made::default() };
-        assert_eq!(catalog.finish_job(&first, &made, at(130)).await.unwrap(), Finished::Lost);
-        catalog.fail_job(&first, "No.").await.unwrap();
+        assert_eq!(catalog.finish_job(&first, &made).await.unwrap(), Finished::Lost);
+        assert!(!catalog.fail_job(&first, "No.", &[]).await.unwrap());
+        assert!(!catalog.postpone_job(&first, "No.", HOUR).await.unwrap());
         assert_eq!(catalog.job(&id, JobKind::Waveform).await.unwrap(), None);
-        let finished = catalog.finish_job(&second, &made, at(130)).await.unwrap();
+        let finished = catalog.finish_job(&second, &made).await.unwrap();
         assert_eq!(finished, Finished::Written { replaced: Vec::new() });
         let states: Vec<_> = catalog
             .jobs(&JobFilter { asset: Some(id), state: None }, 10, None)
@@ -635,5 +662,47 @@ mod tests {
             states,
             [(JobKind::Derive, JobState::Done), (JobKind::Waveform, JobState::Pending)]
         );
+    }
+
+    #[tokio::test]
+    async fn whatever_becomes_of_a_job_is_told_to_the_pages_that_show_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let (catalog, id) = catalog_with_one_asset(&dir).await;
+        let mut changes = catalog.changes();
+        let mut told = |what: &str, is_in_every_list: bool| {
+            let tags = changes.try_recv().unwrap_or_else(|error| panic!("{what}: {error}"));
+            let mut expected = vec![Tag::Asset(id.clone()), Tag::Jobs];
+            if is_in_every_list {
+                expected.insert(1, Tag::Assets);
+            }
+            assert_eq!(*tags, *expected, "{what}");
+        };
+        let claim = async || catalog.claim_job(JobKind::Derive, HOUR).await.unwrap().unwrap();
+
+        let job = claim().await;
+        told("it is being done", false);
+        catalog.release_job(&job).await.unwrap();
+        told("it waits again", false);
+        claim().await;
+        told("it is being done", false);
+        catalog.requeue_running_jobs().await.unwrap();
+        told("its server is gone", false);
+        let job = claim().await;
+        told("it is being done", false);
+        catalog.postpone_job(&job, "The store was away.", Duration::ZERO).await.unwrap();
+        told("it is tried again", false);
+        let job = claim().await;
+        told("it is being done", false);
+        catalog.fail_job(&job, "No.", &[]).await.unwrap();
+        told("it is given up", true);
+        catalog.retry_job(&id, JobKind::Derive).await.unwrap();
+        told("it is asked for", true);
+        let job = claim().await;
+        told("it is being done", false);
+        catalog.finish_job(&job, &Made::default()).await.unwrap();
+        told("it is done", true);
+        assert_eq!(catalog.claim_job(JobKind::Derive, HOUR).await.unwrap(), None);
+        assert_eq!(catalog.requeue_running_jobs().await.unwrap(), 0);
+        assert!(changes.try_recv().is_err(), "nothing has changed");
     }
 }

@@ -301,6 +301,16 @@ impl Statement {
     }
 }
 
+/// The time, in milliseconds since 1970. It is the database's: servers that share a PostgreSQL may have
+/// clocks that differ. An SQLite file has this machine's.
+pub(crate) fn now_ms(postgres: bool) -> &'static str {
+    match postgres {
+        // In a query of its own it is asked for once, not for each row.
+        true => "(SELECT CAST(EXTRACT(EPOCH FROM clock_timestamp()) * 1000 AS BIGINT))",
+        false => "(SELECT CAST((julianday('now') - 2440587.5) * 86400000 AS INTEGER))",
+    }
+}
+
 /// How often a transaction is tried again that others stood in the way of.
 const RETRIES: u32 = 5;
 

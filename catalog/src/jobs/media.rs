@@ -21,9 +21,6 @@ use crate::{
     worker::Limits,
 };
 
-/// Largest proxy that is taken over.
-const PROXY_MAX_BYTES: u64 = 9 << 30;
-
 impl Bench<'_> {
     pub(super) async fn storyboard(&self) -> Result<Made, JobError> {
         let input = self.original().await?;
@@ -90,8 +87,12 @@ impl Bench<'_> {
         }
         let output = self.file("proxy.mp4");
         self.encode(size, &info, &input, &output).await?;
-        let size_px = self.probe(&output).await?.size_px.unwrap_or((0, 0));
-        Ok(made(vec![self.keep(kind, &output, size_px, PROXY_MAX_BYTES).await?]))
+        let proxy = self.probe(&output).await?;
+        if let Some(reason) = proxy::what_it_lacks(proxy.duration_ms, info.duration_ms) {
+            return Err(JobError::Hopeless(reason));
+        }
+        let size_px = proxy.size_px.unwrap_or((0, 0));
+        Ok(made(vec![self.keep(kind, &output, size_px, proxy::MAX_BYTES).await?]))
     }
 
     async fn encode(

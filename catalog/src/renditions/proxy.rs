@@ -17,8 +17,16 @@ use crate::probe::{INPUT_GUARD_ARGS, MediaInfo};
 const MAX_DURATION_MS: u64 = 6 * 3600 * 1000;
 /// Key frames this far apart at most, so that a player seeks quickly.
 const GOP_SECS: u32 = 1;
-/// ffmpeg ends a proxy that has become this long.
-const MAX_BYTES: u64 = 8 * 1024 * 1024 * 1024;
+/// ffmpeg stops there: later than that, an original has not said how long it is.
+const STOP_AT_SECS: u64 = MAX_DURATION_MS / 1000 + 60;
+/// Bits a second of the proxy's sound.
+const AUDIO_KBITS_PER_S: u32 = 128;
+/// No proxy is longer: the most bits a second for the longest time, and a tenth for what is not pictures or
+/// sound. ffmpeg would die of writing more, not cut the proxy off.
+pub(crate) const MAX_BYTES: u64 = {
+    let kbits_per_s = ProxySize::P1080.max_kbits_per_s() + AUDIO_KBITS_PER_S;
+    kbits_per_s as u64 * 1000 / 8 * STOP_AT_SECS / 10 * 11
+};
 
 /// Size of a proxy: its shorter side.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -46,7 +54,7 @@ impl ProxySize {
     }
 
     /// Bits a second of the proxy's video at most.
-    fn max_kbits_per_s(self) -> u32 {
+    const fn max_kbits_per_s(self) -> u32 {
         match self {
             Self::P720 => 3000,
             Self::P1080 => 6000,
@@ -112,16 +120,27 @@ pub fn ffmpeg_args(size: ProxySize, input: &Path, output: &Path) -> Vec<OsString
     args.extend(words(&["-maxrate", &format!("{max}k"), "-bufsize", &format!("{}k", max * 2)]));
     args.extend(words(&["-force_key_frames", &format!("expr:gte(t,n_forced*{GOP_SECS})")]));
     args.extend(words(&["-g", "60", "-bf", "2", "-threads", "2"]));
-    args.extend(words(&["-c:a", "aac", "-b:a", "128k", "-ac", "2", "-ar", "48000"]));
-    args.extend(words(&[
-        "-t",
-        &(MAX_DURATION_MS / 1000).to_string(),
-        "-fs",
-        &MAX_BYTES.to_string(),
-    ]));
+    args.extend(words(&["-c:a", "aac", "-b:a", &format!("{AUDIO_KBITS_PER_S}k")]));
+    args.extend(words(&["-ac", "2", "-ar", "48000", "-t", &STOP_AT_SECS.to_string()]));
     args.extend(words(&["-movflags", "+faststart", "-f", "mp4", "-y"]));
     args.push(output.into());
     args
+}
+
+/// Why a proxy of that playing time is not all of its original: a sentence. ffmpeg ends well where it can
+/// read no further.
+pub fn what_it_lacks(proxy_ms: Option<u64>, original_ms: Option<u64>) -> Option<String> {
+    let (proxy_ms, original_ms) = (proxy_ms.unwrap_or(0), original_ms.unwrap_or(0));
+    let (proxy_secs, original_secs) = (proxy_ms / 1000, original_ms / 1000);
+    if proxy_secs + 1 >= STOP_AT_SECS {
+        let max_hours = MAX_DURATION_MS / 3_600_000;
+        return Some(format!("The video is longer than {max_hours} hours."));
+    }
+    // Tracks end at different times, and some containers only estimate.
+    let is_short = proxy_ms + original_ms / 50 + 1000 < original_ms;
+    is_short.then(|| {
+        format!("Only {proxy_secs} s of the video could be read; it says it has {original_secs} s.")
+    })
 }
 
 /// Reads what ffmpeg writes with `-progress`: lines of `key=value`, cut anywhere.
@@ -227,6 +246,41 @@ mod tests {
         };
         assert!(is_playable(&MediaInfo { video_codec: Some("vp9".into()), ..webm.clone() }));
         assert!(!is_playable(&MediaInfo { video_codec: Some("theora".into()), ..webm }));
+    }
+
+    #[test]
+    fn proxy_of_a_part_is_told_from_one_of_the_whole() {
+        let hours = |hours: u64| hours * 3_600_000;
+        for (proxy_ms, original_ms) in [
+            (2000, Some(2000)),
+            (1300, Some(2000)),
+            (2000, None),
+            (hours(3), Some(hours(3) + 60_000)),
+            (hours(6), Some(hours(6))),
+            (hours(6) + 40, Some(hours(6))),
+        ] {
+            let lack = what_it_lacks(Some(proxy_ms), original_ms);
+            assert_eq!(lack, None, "{proxy_ms} of {original_ms:?}");
+        }
+        let lack = |proxy_ms, original_ms| what_it_lacks(Some(proxy_ms), original_ms).unwrap();
+        assert_eq!(
+            lack(hours(2), Some(hours(3))),
+            "Only 7200 s of the video could be read; it says it has 10800 s."
+        );
+        assert!(lack(0, Some(2000)).starts_with("Only 0 s"));
+        // ffmpeg stopped, whatever the original says.
+        let stopped_ms = STOP_AT_SECS * 1000 - 40;
+        for original_ms in [None, Some(hours(1))] {
+            assert_eq!(lack(stopped_ms, original_ms), "The video is longer than 6 hours.");
+        }
+    }
+
+    #[test]
+    fn longest_proxy_of_the_most_bits_is_not_cut_off() {
+        let bits_per_s = u64::from(ProxySize::P1080.max_kbits_per_s() + AUDIO_KBITS_PER_S) * 1000;
+        assert!(bits_per_s / 8 * MAX_DURATION_MS / 1000 < MAX_BYTES);
+        let args = ffmpeg_args(ProxySize::P1080, "in".as_ref(), "out".as_ref());
+        assert!(!args.contains(&"-fs".into()), "ffmpeg would end well");
     }
 
     #[test]

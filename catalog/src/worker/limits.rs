@@ -11,6 +11,8 @@ use rlimit::Resource;
 use rustix::process::{Signal, nice, set_parent_process_death_signal};
 use seccompiler::{BpfProgram, SeccompAction, SeccompFilter};
 
+use crate::renditions::proxy;
+
 /// What takes long goes behind pages and cameras in the queue for the processor.
 const NICENESS: i32 = 10;
 
@@ -72,7 +74,7 @@ impl Limits {
     fn file_bytes(self) -> u64 {
         match self {
             Self::Quick | Self::Scan => 64 << 20,
-            Self::Proxy => 9 << 30,
+            Self::Proxy => proxy::MAX_BYTES,
         }
     }
 

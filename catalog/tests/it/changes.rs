@@ -2,8 +2,9 @@
 
 use std::{sync::Arc, time::Duration};
 
-use catalog::{Catalog, NewAsset, Tag};
-use domain::{AssetFilter, AssetId};
+use catalog::{Catalog, FinishedRecording, Measures, NewAsset, NewRecording, Tag, keys};
+use domain::{AssetFilter, AssetId, AssetPatch, FolderPath, JobKind, Label, Title};
+use jiff::Timestamp;
 use tokio::{
     net::{TcpListener, UnixStream},
     sync::broadcast::Receiver,
@@ -39,6 +40,82 @@ on_both! {
         catalog.add_labels(std::slice::from_ref(&id), &["x".parse().unwrap()]).await.unwrap();
         assert_eq!(next(&mut changes).await, [Tag::Asset(id), Tag::Assets, Tag::Tags]);
         assert!(changes.try_recv().is_err(), "its own word does not come back to it");
+    }
+
+    async fn every_write_is_told_with_what_it_touches(db: Database) {
+        let catalog = db.open().await;
+        let mut changes = catalog.changes();
+        let (id, title) = (AssetId::from_digest([1; 32]), "x".parse::<Title>().unwrap());
+        let new = NewAsset::new(id.clone(), "a.jpg", 1, "image/jpeg");
+        let (label, folder) = ("x".parse::<Label>().unwrap(), "x".parse::<FolderPath>().unwrap());
+        let (ids, labels) = (std::slice::from_ref(&id), std::slice::from_ref(&label));
+        let new_recording = |n: u8| NewRecording {
+            camera: "yard".parse().unwrap(),
+            key: format!("recordings/{n}.mp4").parse().unwrap(),
+            name: "yard.mp4".parse().unwrap(),
+            folder: folder.clone(),
+            mime: "video/mp4".into(),
+            started_at: Timestamp::UNIX_EPOCH,
+            measures: Measures::default(),
+        };
+        let whole = AssetId::from_digest([2; 32]);
+        let finished = FinishedRecording {
+            id: whole.clone(),
+            key: keys::original(&whole),
+            size_bytes: 1,
+            duration_ms: 1,
+        };
+        let patch = AssetPatch { labels: Some(Vec::new()), ..AssetPatch::default() };
+        /// Does it, and expects one word of it, with at least these tags.
+        macro_rules! told {
+            ($write:expr => $($tag:expr),+) => {{
+                let done = $write.await.unwrap();
+                let (what, tags) = (stringify!($write), next(&mut changes).await);
+                for tag in [$($tag),+] {
+                    assert!(tags.contains(&tag), "{what}: {tag} is not in {tags:?}");
+                }
+                assert!(changes.try_recv().is_err(), "{what} is told twice");
+                done
+            }};
+        }
+        let asset = Tag::Asset(id.clone());
+        told!(catalog.add_asset(&new) => asset.clone(), Tag::Assets, Tag::Folders, Tag::Jobs);
+        told!(catalog.add_labels(ids, labels) => asset.clone(), Tag::Assets, Tag::Tags);
+        told!(catalog.remove_labels(ids, labels) => asset.clone(), Tag::Assets, Tag::Tags);
+        told!(catalog.update_asset(&id, &patch) => asset.clone(), Tag::Assets, Tag::Tags);
+        told!(catalog.move_assets(ids, &folder) => asset.clone(), Tag::Assets, Tag::Folders);
+        let collection = told!(catalog.create_collection(&title) => Tag::Collections).id;
+        told!(catalog.rename_collection(collection, &title) => Tag::Collections);
+        told!(catalog.add_to_collection(collection, ids) => Tag::Collections);
+        told!(catalog.remove_from_collection(collection, ids) => Tag::Collections);
+        told!(catalog.delete_collection(collection) => Tag::Collections, Tag::Assets);
+        let filter = told!(catalog.save_filter(&title, &AssetFilter::default()) => Tag::Filters);
+        told!(catalog.delete_filter(filter.id) => Tag::Filters);
+        told!(catalog.retry_job(&id, JobKind::Derive) => asset.clone(), Tag::Assets, Tag::Jobs);
+        told!(catalog.retry_failed_jobs() => Tag::Everything);
+        macro_rules! gone_or_back {
+            ($write:expr) => {
+                told!($write => asset.clone(), Tag::Assets, Tag::Folders, Tag::Tags, Tag::Collections)
+            };
+        }
+        let trash_id = gone_or_back!(catalog.trash(ids));
+        gone_or_back!(catalog.undo_trash(trash_id));
+        gone_or_back!(catalog.trash(ids));
+        gone_or_back!(catalog.restore(ids));
+        gone_or_back!(catalog.trash(ids));
+        gone_or_back!(catalog.purge_asset(&id));
+        told!(catalog.add_asset(&new) => asset.clone());
+        gone_or_back!(catalog.trash(ids));
+        gone_or_back!(catalog.purge(Timestamp::MAX));
+        let recording = new_recording(1);
+        let recording = told!(catalog.begin_recording(&recording) => Tag::Assets, Tag::Folders);
+        let growing = Tag::Asset(recording.clone());
+        told!(catalog.grow_recording(&recording, 1, 1) => growing.clone(), Tag::Assets);
+        told!(catalog.finish_recording(&recording, &finished)
+            => growing, Tag::Asset(whole.clone()), Tag::Assets, Tag::Jobs);
+        let recording = new_recording(2);
+        let lost = told!(catalog.begin_recording(&recording) => Tag::Assets);
+        told!(catalog.abandon_recording(&lost) => Tag::Asset(lost.clone()), Tag::Assets, Tag::Folders);
     }
 
     async fn another_process_on_the_same_database_hears_of_it(db: Database) {

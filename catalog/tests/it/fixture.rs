@@ -9,6 +9,7 @@ use catalog::{
     import_folder, rendition_bytes, rendition_file_key,
 };
 use domain::{Asset, AssetQuery};
+use sqlx::{ConnectOptions as _, Executor as _, sqlite::SqliteConnectOptions};
 use tempfile::TempDir;
 use tokio_util::sync::CancellationToken;
 
@@ -18,7 +19,7 @@ pub struct Fixture {
     pub dir: TempDir,
     pub catalog: Catalog,
     pub store: BlobStore,
-    _database: Database,
+    database: Database,
 }
 
 impl Fixture {
@@ -32,7 +33,7 @@ impl Fixture {
         std::fs::create_dir(dir.path().join("Photos")).unwrap();
         let database = Database::of_this_run();
         let catalog = database.open().await;
-        Self { dir, catalog, store, _database: database }
+        Self { dir, catalog, store, database }
     }
 
     /// The library that another process has made in `dir`; it is not removed.
@@ -75,6 +76,21 @@ impl Fixture {
     /// Does every job that is waiting.
     pub async fn do_jobs(&self) -> u64 {
         self.worker(Self::options()).drain(&CancellationToken::new()).await.unwrap()
+    }
+
+    /// The time of every job comes that waits for one.
+    pub async fn time_passes(&self) {
+        const PASS: &str = "UPDATE jobs SET not_before_ms = 0";
+        let passed = match &self.database.url {
+            CatalogUrl::Sqlite(path) => {
+                let options = SqliteConnectOptions::new().filename(path);
+                options.connect().await.unwrap().execute(PASS).await.map(drop)
+            }
+            CatalogUrl::Postgres(options) => {
+                options.connect().await.unwrap().execute(PASS).await.map(drop)
+            }
+        };
+        passed.unwrap();
     }
 
     /// The bytes behind `/assets/thumbs/{file}`.

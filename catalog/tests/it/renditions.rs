@@ -1,10 +1,15 @@
-use std::{collections::BTreeMap, process::Command};
+use std::{collections::BTreeMap, path::Path, process::Command};
 
-use catalog::{JobFilter, keys};
-use domain::{JobKind, JobState, RenditionKind};
+use catalog::{JobFilter, keys, purge_asset};
+use domain::{AssetId, JobKind, JobState, RenditionKind};
 use tokio::sync::broadcast::error::TryRecvError;
 
-use crate::{fixture::Fixture, media};
+use crate::{
+    fixture::Fixture,
+    media,
+    verifiers::{Gate, store},
+    weed::Weed,
+};
 
 /// Every job of the only asset, with its state.
 pub async fn jobs(f: &Fixture) -> BTreeMap<JobKind, JobState> {
@@ -13,7 +18,7 @@ pub async fn jobs(f: &Fixture) -> BTreeMap<JobKind, JobState> {
 }
 
 /// What ffprobe says of an entry, one value a line.
-fn ffprobe(file: &std::path::Path, args: &[&str]) -> Vec<String> {
+fn ffprobe(file: &Path, args: &[&str]) -> Vec<String> {
     let output = Command::new("ffprobe")
         .args(["-v", "error", "-of", "csv=p=0"])
         .args(args)
@@ -22,7 +27,25 @@ fn ffprobe(file: &std::path::Path, args: &[&str]) -> Vec<String> {
         .unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let text = String::from_utf8(output.stdout).unwrap();
-    text.lines().map(|line| line.trim_end_matches(',').to_owned()).collect()
+    let values = text.lines().map(|line| line.trim_end_matches(',').to_owned());
+    values.filter(|value| !value.is_empty()).collect()
+}
+
+/// What ffprobe says of a proxy, which has a key frame every second and can play before it is all there.
+async fn check_proxy(f: &Fixture, id: &AssetId, kind: RenditionKind, args: &[&str]) -> Vec<String> {
+    let key = f.catalog.rendition_key(id, kind).await.unwrap().unwrap();
+    let file = f.store_root().join(key.as_str());
+    let secs: f64 = ffprobe(&file, &["-show_entries", "format=duration"])[0].parse().unwrap();
+    let key_frames = ["-select_streams", "v", "-skip_frame", "nokey"];
+    let key_frames = [key_frames.as_slice(), &["-show_entries", "frame=pts_time"]].concat();
+    let mut ends: Vec<f64> =
+        ffprobe(&file, &key_frames).iter().map(|secs| secs.parse().unwrap()).collect();
+    ends.push(secs);
+    assert!(ends.windows(2).all(|pair| pair[1] - pair[0] <= 1.2), "{ends:?}");
+    let bytes = std::fs::read(&file).unwrap();
+    let at = |name: &[u8]| bytes.windows(4).position(|four| four == name).unwrap();
+    assert!(at(b"moov") < at(b"mdat"));
+    ffprobe(&file, args)
 }
 
 #[tokio::test]
@@ -72,17 +95,11 @@ async fn video_that_browsers_cannot_play_gets_everything() {
     // A proxy is not among what this server sends by itself.
     let proxy = find(RenditionKind::Proxy720p);
     assert_eq!(proxy.url, format!("/api/assets/{}/renditions/proxy_720p", asset.id));
-    let key = f.catalog.rendition_key(&asset.id, RenditionKind::Proxy720p).await.unwrap().unwrap();
-    let file = f.store_root().join(key.as_str());
-    assert_eq!(ffprobe(&file, &["-show_entries", "stream=codec_name"]), ["h264", "aac"]);
-    let keys = ffprobe(
-        &file,
-        &["-select_streams", "v", "-skip_frame", "nokey", "-show_entries", "frame=pts_time"],
+    let streams = ["-show_entries", "stream=codec_name"];
+    assert_eq!(
+        check_proxy(&f, &asset.id, RenditionKind::Proxy720p, &streams).await,
+        ["h264", "aac"]
     );
-    assert!(keys.len() >= 6, "a key frame every second: {keys:?}");
-    let head = std::fs::read(&file).unwrap();
-    let at = |name: &[u8]| head.windows(4).position(|four| four == name).unwrap();
-    assert!(at(b"moov") < at(b"mdat"), "it can play before it is all there");
 
     let mut states = Vec::new();
     loop {
@@ -96,6 +113,69 @@ async fn video_that_browsers_cannot_play_gets_everything() {
     assert_eq!(states.first(), Some(&JobState::Running));
     assert_eq!(states.last(), Some(&JobState::Done));
     assert_eq!(f.do_jobs().await, 0);
+}
+
+#[tokio::test]
+async fn large_video_gets_a_proxy_of_each_size() {
+    let f = Fixture::new().await;
+    let source = "testsrc2=size=2560x1440:rate=25:duration=2";
+    let codec = ["-c:v", "libx264", "-preset", "ultrafast", "-pix_fmt", "yuv420p"];
+    let clip = f.photos().join("clip.mp4");
+    media::ffmpeg(&[["-f", "lavfi", "-i", source].as_slice(), &codec].concat(), &clip);
+    f.import().await;
+    f.do_jobs().await;
+    use JobKind::{Derive, Proxy720p, Proxy1080p, Storyboard};
+    let done = [Derive, Storyboard, Proxy720p, Proxy1080p].map(|kind| (kind, JobState::Done));
+    assert_eq!(jobs(&f).await, BTreeMap::from(done));
+    let asset = f.asset().await;
+    for (kind, size_px) in
+        [(RenditionKind::Proxy720p, (1280, 720)), (RenditionKind::Proxy1080p, (1920, 1080))]
+    {
+        let (width_px, height_px) = size_px;
+        let told = asset.renditions.iter().find(|one| one.kind == kind).unwrap();
+        assert_eq!(told.width_px.zip(told.height_px), Some(size_px));
+        let entries = ["-show_entries", "stream=codec_name,width,height,pix_fmt,nb_frames"];
+        let made = check_proxy(&f, &asset.id, kind, &entries).await;
+        assert_eq!(made, [format!("h264,{width_px},{height_px},yuv420p,50")]);
+    }
+}
+
+#[tokio::test]
+async fn proxy_of_a_part_of_a_video_is_none_and_says_how_much_there_is() {
+    let f = Fixture::new().await;
+    let whole = f.dir.path().join("whole.mkv");
+    media::old_video(&whole, 6);
+    let whole = std::fs::read(whole).unwrap();
+    // ffmpeg ends well at the end of a file that was not copied to its end.
+    f.write("cut.mkv", &whole[..whole.len() / 2]);
+    f.import().await;
+    f.do_jobs().await;
+    let id = f.asset().await.id;
+    let job = f.catalog.job(&id, JobKind::Proxy720p).await.unwrap().unwrap();
+    assert_eq!(job.state, JobState::Failed);
+    let reason = job.reason.unwrap();
+    assert!(reason.starts_with("Only ") && reason.ends_with(" it says it has 6 s."), "{reason}");
+    assert_eq!(f.catalog.rendition_key(&id, RenditionKind::Proxy720p).await.unwrap(), None);
+}
+
+#[tokio::test]
+async fn renditions_of_an_asset_that_is_purged_while_they_are_made_go_with_it() {
+    let weed = Weed::start().await;
+    let gate = Gate::before(&weed, "PUT /media/derived/thumb_640/").await;
+    let f = Fixture::with_store(tempfile::tempdir().unwrap(), store(&gate.endpoint)).await;
+    f.write("a.jpg", &media::jpeg(40, 30));
+    f.import().await;
+    let id = f.asset().await.id;
+    let derived = async || f.store.list("derived/", None, 10).await.unwrap().objects;
+    let purged = async {
+        gate.held(1).await;
+        assert_eq!(derived().await.len(), 1, "the smaller one is there");
+        f.catalog.trash(std::slice::from_ref(&id)).await.unwrap();
+        assert!(purge_asset(&f.catalog, &f.store, &id).await.unwrap());
+        gate.open();
+    };
+    tokio::join!(f.do_jobs(), purged);
+    assert_eq!(derived().await, []);
 }
 
 #[tokio::test]

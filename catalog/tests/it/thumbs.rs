@@ -1,11 +1,11 @@
-use std::{path::PathBuf, time::Duration};
+use std::{os::unix::fs::PermissionsExt as _, path::PathBuf, time::Duration};
 
-use catalog::BlobKey;
-use domain::{Asset, AssetKind, Thumb};
+use catalog::{BlobKey, BlobStore, JobFilter, blob::S3Store};
+use domain::{Asset, AssetKind, JobState, Thumb};
 use image::ImageFormat;
 use tokio_util::sync::CancellationToken;
 
-use crate::{fixture::Fixture, media};
+use crate::{fixture::Fixture, media, weed::Weed};
 
 /// The 320 and the 640 one as served, with the size the catalog tells of the former.
 async fn thumbs(f: &Fixture, asset: &Asset) -> [(u32, u32); 2] {
@@ -28,6 +28,14 @@ fn failed_reason(asset: &Asset) -> &str {
         Thumb::Failed { reason } => reason,
         other => panic!("not failed: {other:?}"),
     }
+}
+
+/// A program that runs this in a shell.
+fn script(f: &Fixture, name: &str, text: &str) -> PathBuf {
+    let path = f.dir.path().join(name);
+    std::fs::write(&path, format!("#!/bin/sh\n{text}\n")).unwrap();
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
+    path
 }
 
 fn px(asset: &Asset) -> Option<(u32, u32)> {
@@ -156,6 +164,24 @@ async fn video_that_is_not_one_fails_with_a_reason() {
 }
 
 #[tokio::test]
+async fn recording_that_begins_amid_a_group_of_pictures_is_shown() {
+    let f = Fixture::new().await;
+    let whole = f.dir.path().join("whole.ts");
+    let source = "testsrc2=size=320x180:rate=25:duration=4";
+    let codec = ["-c:v", "libx264", "-g", "50", "-pix_fmt", "yuv420p"];
+    media::ffmpeg(&[["-f", "lavfi", "-i", source].as_slice(), &codec].concat(), &whole);
+    let whole = std::fs::read(whole).unwrap();
+    // Without the key frame at its head: what follows refers to it, and ffprobe says so at length.
+    const PACKET_BYTES: usize = 188;
+    let after_head = whole.len() / 8 / PACKET_BYTES * PACKET_BYTES;
+    f.write("cut.ts", &whole[after_head..]);
+    f.import().await;
+    f.do_jobs().await;
+    let asset = f.asset().await;
+    assert_eq!(thumbs(&f, &asset).await, [(320, 180), (320, 180)]);
+}
+
+#[tokio::test]
 async fn playlist_cannot_make_ffmpeg_open_other_files() {
     let f = Fixture::new().await;
     let secret = f.dir.path().join("secret.ts");
@@ -190,10 +216,60 @@ async fn store_error_is_tried_again_later() {
     f.write("a.jpg", &media::jpeg(40, 30));
     f.import().await;
     // A file where the store wants a folder.
-    std::fs::write(f.store_root().join("derived"), "in the way").unwrap();
+    let in_the_way = f.store_root().join("derived");
+    std::fs::write(&in_the_way, "in the way").unwrap();
     assert_eq!(f.do_jobs().await, 1);
     assert_eq!(f.asset().await.thumb, Thumb::Pending);
+    std::fs::remove_file(&in_the_way).unwrap();
     assert_eq!(f.do_jobs().await, 0, "not before its time");
+    f.time_passes().await;
+    assert_eq!(f.do_jobs().await, 1);
+    thumbs(&f, &f.asset().await).await;
+}
+
+#[tokio::test]
+async fn store_that_was_killed_and_is_back_gets_what_it_missed() {
+    let mut weed = Weed::start().await;
+    let store = BlobStore::S3(S3Store::new(&weed.config()));
+    let f = Fixture::with_store(tempfile::tempdir().unwrap(), store).await;
+    f.write("a.jpg", &media::jpeg(40, 30));
+    f.import().await;
+    weed.kill();
+    assert_eq!(f.do_jobs().await, 1);
+    assert_eq!(f.asset().await.thumb, Thumb::Pending);
+    weed.start_again().await;
+    f.time_passes().await;
+    assert_eq!(f.do_jobs().await, 1);
+    thumbs(&f, &f.asset().await).await;
+}
+
+#[tokio::test]
+async fn full_disk_for_temporary_files_is_no_fault_of_the_original() {
+    let f = Fixture::new().await;
+    f.write("a.jpg", &media::jpeg(400, 300));
+    media::video(&f.photos().join("clip.mp4"));
+    f.import().await;
+    // What they make goes to a device that is always full.
+    let mut options = Fixture::options();
+    let real = options.worker_exe.display();
+    let thumb = "[ $2 != thumb ] || set -- worker thumb \"$3\" /dev/full /dev/full";
+    options.worker_exe = script(&f, "worker", &format!("{thumb}\nexec '{real}' \"$@\""));
+    let drop_the_last =
+        "n=$#; while [ $n -gt 1 ]; do set -- \"$@\" \"$1\"; shift; n=$((n-1)); done; shift";
+    options.ffmpeg =
+        script(&f, "ffmpeg", &format!("{drop_the_last}\nexec ffmpeg \"$@\" /dev/full"));
+    let full = f.worker(options);
+    assert_eq!(full.drain(&CancellationToken::new()).await.unwrap(), 2);
+    for listing in f.catalog.jobs(&JobFilter::default(), 9, None).await.unwrap() {
+        assert_eq!(listing.job.state, JobState::Pending, "{listing:?}");
+        let reason = listing.job.reason.unwrap();
+        assert!(reason.ends_with("cannot be decoded: this server could not do it."), "{reason}");
+    }
+    f.time_passes().await;
+    f.do_jobs().await;
+    for asset in f.assets().await {
+        thumbs(&f, &asset).await;
+    }
 }
 
 #[tokio::test]
@@ -252,13 +328,10 @@ async fn stopped_worker_releases_its_job_and_leaves_no_process() {
     f.write("a.jpg", &media::jpeg(40, 30));
     f.import().await;
     // A worker that never ends, and tells which process it is.
-    let (exe, pid_file) = (f.dir.path().join("slow"), f.dir.path().join("pid"));
-    let script = format!("#!/bin/sh\necho $$ > '{}'\nexec sleep 600\n", pid_file.display());
-    std::fs::write(&exe, script).unwrap();
-    let executable = std::os::unix::fs::PermissionsExt::from_mode(0o755);
-    std::fs::set_permissions(&exe, executable).unwrap();
+    let pid_file = f.dir.path().join("pid");
+    let tell_and_sleep = format!("echo $$ > '{}'\nexec sleep 600", pid_file.display());
     let mut options = Fixture::options();
-    options.worker_exe = exe;
+    options.worker_exe = script(&f, "slow", &tell_and_sleep);
 
     let token = CancellationToken::new();
     let worker = f.worker(options);

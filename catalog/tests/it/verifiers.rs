@@ -38,15 +38,15 @@ const GET: &str = "GET /media/blobs/uploads/";
 const DELETE: &str = "DELETE /media/blobs/sha256/";
 
 /// Passes on what is sent to the store, but for requests that begin so: these wait until it is opened.
-struct Gate {
-    endpoint: String,
+pub struct Gate {
+    pub endpoint: String,
     held: Arc<watch::Sender<Vec<String>>>,
     is_open: watch::Sender<bool>,
     _task: AbortOnDropHandle<()>,
 }
 
 impl Gate {
-    async fn before(weed: &Weed, hold: &'static str) -> Self {
+    pub async fn before(weed: &Weed, hold: &'static str) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let endpoint = format!("http://{}", listener.local_addr().unwrap());
         let store = weed.config().endpoint.trim_start_matches("http://").to_owned();
@@ -61,13 +61,13 @@ impl Gate {
     }
 
     /// How the keys of these requests ended, once there are that many; others may follow.
-    async fn held(&self, count: usize) -> Vec<String> {
+    pub async fn held(&self, count: usize) -> Vec<String> {
         let mut held = self.held.subscribe();
         let enough = held.wait_for(|held| held.len() >= count);
         tokio::time::timeout(PATIENCE, enough).await.expect("they are sent").unwrap().clone()
     }
 
-    fn open(&self) {
+    pub fn open(&self) {
         self.is_open.send_replace(true);
     }
 }
@@ -100,7 +100,7 @@ async fn pass_on(
     }
 }
 
-fn store(endpoint: &str) -> BlobStore {
+pub fn store(endpoint: &str) -> BlobStore {
     BlobStore::S3(S3Store::new(&Weed::config_at(endpoint)))
 }
 
