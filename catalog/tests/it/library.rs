@@ -154,6 +154,16 @@ on_both! {
         assert!(text("kind=other").await.is_empty());
     }
 
+    async fn days_are_counted_of_cameras_whose_clock_was_never_set(db: Database) {
+        let catalog = db.open().await;
+        for n in 1..4 {
+            add(&catalog, n, &format!("{n}.jpg"), "image/jpeg", i64::from(n / 2) * DAY_MS).await;
+        }
+        let buckets = catalog.buckets(&AssetFilter::default()).await.unwrap();
+        let text: Vec<_> = buckets.iter().map(|b| format!("{} {}", b.from, b.count)).collect();
+        assert_eq!(text, ["1970-01-02 2", "1970-01-01 1"]);
+    }
+
     async fn folders_say_what_is_in_them_and_below(db: Database) {
         let catalog = library(&db).await;
         let text = async |path: &str| -> Vec<String> {
