@@ -1,6 +1,6 @@
 //! Empties the trash: assets, then the objects that only they had.
 //!
-//! Must not: remove an object that Damwall did not put into the store. Such a one is noted instead, so
+//! Must not: remove an object that Damwall did not put into the store; the catalog has noted such a one, so
 //! that a look through the store does not make an asset of it again. Nor one that has come back: whoever
 //! puts an object under a key of ours calls [`keep_object`] first.
 
@@ -108,7 +108,6 @@ async fn remove(
     let mut removed = 0;
     for key in freed {
         if !keys::is_own(key.as_str()) {
-            catalog.leave_purged(&key).await?;
             continue;
         }
         let now = Timestamp::now();

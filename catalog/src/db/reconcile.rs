@@ -307,18 +307,6 @@ impl Catalog {
         rows.into_iter().map(|(key,)| parse_key(key)).collect()
     }
 
-    /// Notes that an object lies where others put it while its asset was purged.
-    pub(crate) async fn leave_purged(&self, key: &BlobKey) -> Result<(), CatalogError> {
-        query(
-            "UPDATE scanned_objects SET reason = 'its asset was purged' \
-             WHERE object_key = $1 AND asset_id IS NULL",
-        )
-        .bind(key.as_str())
-        .execute(&self.pool)
-        .await?;
-        Ok(())
-    }
-
     /// Notes whether an object that a look found is still there.
     pub(crate) async fn set_gone(&self, key: &BlobKey, is_gone: bool) -> Result<(), CatalogError> {
         query("UPDATE scanned_objects SET gone_ms = $2 WHERE object_key = $1")

@@ -148,6 +148,24 @@ async fn what_others_put_into_the_store_is_purged_from_the_catalog_alone_and_sta
 }
 
 #[tokio::test]
+async fn what_was_purged_stays_so_with_every_copy_of_it_when_the_process_ended_before_it_removed_anything()
+ {
+    let f = Fixture::new().await;
+    put(&f, "theirs.jpg", media::jpeg(40, 30)).await;
+    put(&f, "trip/copy.jpg", media::jpeg(40, 30)).await;
+    look(&f).await;
+    let asset = f.asset().await;
+    f.catalog.trash(std::slice::from_ref(&asset.id)).await.unwrap();
+    // No further: the process has ended.
+    assert_eq!(f.catalog.purge(jiff::Timestamp::MAX).await.unwrap(), [key(&asset.key)]);
+    let quiet = look(&f).await;
+    assert!(!quiet.is_change() && f.assets().await.is_empty(), "{quiet:?}");
+    // Other bytes under such a key are news.
+    put(&f, "trip/copy.jpg", media::jpeg(44, 30)).await;
+    assert_eq!(look(&f).await.registered, 1);
+}
+
+#[tokio::test]
 async fn an_asset_whose_object_was_replaced_lives_on_in_a_copy() {
     let f = Fixture::new().await;
     put(&f, "a.jpg", media::jpeg(40, 30)).await;
