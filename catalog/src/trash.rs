@@ -57,7 +57,7 @@ pub async fn purge_trash(
             removed += remove(&catalog, &store, freed).await?;
         }
         // What earlier ones that were cut off have left.
-        let left = catalog.freed_objects(Timestamp::now()).await?;
+        let left = catalog.freed_objects(catalog.now().await?).await?;
         Ok(removed + remove(&catalog, &store, left).await?)
     })
     .await
@@ -110,7 +110,7 @@ async fn remove(
         if !keys::is_own(key.as_str()) {
             continue;
         }
-        let now = Timestamp::now();
+        let now = catalog.now().await?;
         let Some(removal) = catalog.claim_removal(&key, now, now + LEASE).await? else { continue };
         // From here on nobody puts it there, but somebody may have before.
         if !catalog.refers_to(&key).await? {
@@ -129,7 +129,7 @@ async fn remove(
 /// # Errors
 /// When the catalog fails.
 pub(crate) async fn keep_object(catalog: &Catalog, key: &BlobKey) -> Result<(), CatalogError> {
-    while !catalog.keep_object(key, Timestamp::now()).await? {
+    while !catalog.keep_object(key).await? {
         tokio::time::sleep(REMOVED_YET).await;
     }
     Ok(())

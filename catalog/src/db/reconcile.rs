@@ -74,7 +74,7 @@ impl Catalog {
         lease_ms: i64,
         anew: bool,
     ) -> Result<Option<Checkpoint>, CatalogError> {
-        let now_ms = Timestamp::now().as_millisecond();
+        let now_ms = self.now().await?.as_millisecond();
         let mut tx = self.pool.begin_write().await?;
         query(
             "INSERT INTO reconcile_run (id, owner, lease_until_ms, started_ms) \
@@ -121,7 +121,7 @@ impl Catalog {
         owner: &str,
         lease_ms: i64,
     ) -> Result<bool, CatalogError> {
-        let until_ms = Timestamp::now().as_millisecond().saturating_add(lease_ms);
+        let until_ms = self.now().await?.as_millisecond().saturating_add(lease_ms);
         let renewed =
             query("UPDATE reconcile_run SET lease_until_ms = $2 WHERE id = 1 AND owner = $1")
                 .bind(owner)

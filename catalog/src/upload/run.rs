@@ -88,7 +88,7 @@ impl Uploads {
 
     async fn verify_waiting(&self, token: &CancellationToken) -> Result<(), CatalogError> {
         while !token.is_cancelled() {
-            let now = Timestamp::now();
+            let now = self.0.catalog.now().await?;
             let claimed = self.0.catalog.claim_upload(now, self.held_until(now)).await?;
             let Some(upload) = claimed else { break };
             let attempted = self.attempt(&upload, token).await;
@@ -143,8 +143,11 @@ impl Uploads {
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             ticks.tick().await;
-            let held_until = self.held_until(Timestamp::now());
-            match self.0.catalog.renew_upload(upload, held_until).await {
+            let renewed = async {
+                let held_until = self.held_until(self.0.catalog.now().await?);
+                self.0.catalog.renew_upload(upload, held_until).await
+            };
+            match renewed.await {
                 Ok(true) => {}
                 Ok(false) => return,
                 // It is still ours until the lease ends; the next tick tries again.
