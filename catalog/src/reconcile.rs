@@ -8,7 +8,8 @@
 //! Rules: an object whose bytes are an asset already is no second asset; if the asset's original is
 //! gone, the asset follows to the object. An asset whose original is nowhere is marked missing, and
 //! found again when it comes back. An object with other bytes than before is a new asset, which
-//! inherits the labels, folder and collections of the one whose bytes are no more.
+//! inherits the labels, folder and collections of the one whose bytes are no more. A recording under way
+//! is its recorder's alone.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -75,7 +76,8 @@ pub struct ReconcileSummary {
     pub listed: u64,
     /// New assets.
     pub registered: u64,
-    /// Objects that an earlier look has read, or whose bytes are an asset already.
+    /// Objects that an earlier look has read, whose bytes are an asset already, or that a camera still
+    /// writes.
     pub already_there: u64,
     /// Objects that are no picture, video or sound.
     pub skipped: u64,
@@ -193,6 +195,9 @@ pub async fn reconcile_key(
     store: &BlobStore,
     key: &BlobKey,
 ) -> Result<(), ReconcileError> {
+    if catalog.is_being_recorded(key).await? {
+        return Ok(());
+    }
     match store.head(key).await? {
         Some(meta) if !keys::is_own(key.as_str()) => {
             let object = ListedObject { key: key.clone(), meta };
@@ -279,7 +284,8 @@ impl Look<'_> {
                 }
                 known => known,
             };
-            match known.is_some_and(|known| known.is_same(&object)) {
+            let is_same = known.is_some_and(|known| known.is_same(&object));
+            match is_same || self.catalog.is_being_recorded(&object.key).await? {
                 true => summary.already_there += 1,
                 false => changed.push(object),
             }

@@ -188,7 +188,7 @@ impl Catalog {
         to: Option<&str>,
         limit: u32,
     ) -> Result<Vec<ScannedObject>, CatalogError> {
-        let rows = self.between(SELECT_SCANNED, after, to, limit);
+        let rows = self.between(&format!("{SELECT_SCANNED} WHERE"), after, to, limit);
         let rows = rows.fetch_all::<ScannedRow>(&self.pool).await?;
         rows.into_iter().map(scanned).collect()
     }
@@ -237,8 +237,10 @@ impl Catalog {
     ) -> Result<Vec<Original>, CatalogError> {
         let rows = self
             .between(
+                // A recording's object may be anywhere until it is whole.
                 "SELECT object_key, id, missing_originals.since_ms FROM assets \
-                 LEFT JOIN missing_originals ON missing_originals.asset_id = assets.id",
+                 LEFT JOIN missing_originals ON missing_originals.asset_id = assets.id \
+                 WHERE recording = 0 AND",
                 after,
                 to,
                 limit,
@@ -252,9 +254,10 @@ impl Catalog {
         rows.into_iter().map(original).collect()
     }
 
+    /// What `select`, up to its last condition, finds in a range of keys.
     fn between(
         &self,
-        select: &'static str,
+        select: &str,
         after: &str,
         to: Option<&str>,
         limit: u32,
@@ -265,7 +268,7 @@ impl Catalog {
             Some(to) => (format!("AND {bytes} <= $3"), vec![to.into()]),
             None => (String::new(), Vec::new()),
         };
-        let sql = format!("{select} WHERE {bytes} > $1 {to_clause} ORDER BY {bytes} LIMIT $2");
+        let sql = format!("{select} {bytes} > $1 {to_clause} ORDER BY {bytes} LIMIT $2");
         let values = [vec![after.into(), i64::from(limit).into()], to_value].concat();
         built_query(sql, values)
     }
@@ -280,6 +283,12 @@ impl Catalog {
             id.parse().map_err(|_| CatalogError::BadRow { row: id, column: "id" })
         };
         row.map(parse).transpose()
+    }
+
+    /// Whether a camera still writes the object.
+    pub(crate) async fn is_being_recorded(&self, key: &BlobKey) -> Result<bool, CatalogError> {
+        let row = query("SELECT seq FROM assets WHERE object_key = $1 AND recording = 1");
+        Ok(row.bind(key.as_str()).fetch_optional::<(i64,)>(&self.pool).await?.is_some())
     }
 
     /// Whether an original or a rendition lies at a key.
