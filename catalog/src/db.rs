@@ -338,6 +338,7 @@ fn migrator(flavour: Flavour) -> Migrator {
         (40, "ingest", migration!(flavour, each "0040_ingest.sql")),
         (60, "upload claims", migration!(flavour, both "0060_upload_claims.sql")),
         (70, "freed objects", migration!(flavour, both "0070_freed_objects.sql")),
+        (80, "attempts and stores", migration!(flavour, both "0080_attempts_and_stores.sql")),
     ];
     let changes =
         (50, "changes", include_str!("../migrations/sqlite/0050_changes.sql").into_sql_str());

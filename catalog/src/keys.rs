@@ -9,8 +9,8 @@ use crate::{blob::BlobKey, renditions};
 
 /// Below this, keys are originals that Damwall put there.
 pub(crate) const ORIGINALS: &str = "blobs/";
-/// Below this, keys are uploads that nobody has verified yet.
-const UPLOADS: &str = "blobs/uploads/";
+/// Below this, keys are uploads and copies of files that nobody has verified yet.
+pub(crate) const UPLOADS: &str = "blobs/uploads/";
 /// Below this, keys are renditions.
 pub(crate) const DERIVED: &str = "derived/";
 
