@@ -65,7 +65,7 @@ impl Default for ReconcileOptions {
 pub enum From {
     /// Where the last one was cut off; at the beginning if it was not.
     Checkpoint,
-    /// At the beginning.
+    /// At the beginning, and whichever store it is.
     Beginning,
 }
 
@@ -128,6 +128,12 @@ pub enum ReconcileError {
     /// Another process is at it.
     #[error("another process is looking through the store")]
     Busy,
+    /// The folder is not the one that the catalog is of.
+    #[error(
+        "the store's folder is not the one that was looked through before; is it mounted? If it was \
+         replaced on purpose, `damwall reindex` takes it as it is"
+    )]
+    OtherStore,
 }
 
 /// What became of one object.
@@ -159,6 +165,12 @@ pub async fn reconcile(
     let anew = options.from == From::Beginning;
     let claimed = catalog.claim_reconcile(&options.owner, lease_ms, anew).await?;
     let checkpoint = claimed.ok_or(ReconcileError::Busy)?;
+    if let BlobStore::Folder(folder) = store
+        && !catalog.is_same_store(folder.id(), anew).await?
+    {
+        catalog.release_reconcile(&options.owner).await?;
+        return Err(ReconcileError::OtherStore);
+    }
     // As exact as the catalog's times.
     let started = Timestamp::from_millisecond(Timestamp::now().as_millisecond());
     let started = started.unwrap_or_else(|_| Timestamp::now());
@@ -402,6 +414,8 @@ async fn settle_lost(
             return Ok(Lost::Follows);
         }
     }
+    // A store that went away meanwhile has nothing any more.
+    store.ping().await?;
     tracing::info!(asset = %asset, key = %key, "the original of {asset} is not at {key} any more");
     catalog.mark_missing(asset).await?;
     Ok(Lost::Missing)

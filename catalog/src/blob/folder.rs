@@ -22,6 +22,9 @@ use super::{
 
 /// Folder below the root for files being written. Not part of the store's contents.
 pub(super) const TEMP_FOLDER: &str = ".damwall-tmp";
+/// File in it that tells this store from any other, such as the empty folder that is there while the store's
+/// file system is not mounted.
+const MARKER: &str = "store-id";
 /// Leftovers of a crash older than this are removed at start.
 const TEMP_MAX_AGE: Duration = Duration::from_secs(24 * 3600);
 
@@ -29,6 +32,8 @@ const TEMP_MAX_AGE: Duration = Duration::from_secs(24 * 3600);
 #[derive(Clone, Debug)]
 pub struct FolderStore {
     root: Arc<Path>,
+    /// What its marker says.
+    id: Arc<str>,
     secret: LinkSecret,
 }
 
@@ -77,19 +82,25 @@ impl FolderStore {
                      are not kept"
                 );
             }
-            Ok(root)
+            let id = mark(&temp)?;
+            Ok((root, id))
         };
-        let root = open().map_err(|source| BlobError::File {
+        let (root, id) = open().map_err(|source| BlobError::File {
             action: "open the folder",
             what: root.display().to_string(),
             source,
         })?;
-        Ok(Self { root: root.into(), secret })
+        Ok(Self { root: root.into(), id: id.into(), secret })
     }
 
     /// The folder, without symbolic links in its path.
     pub fn root(&self) -> &Path {
         &self.root
+    }
+
+    /// What tells this store from any other, wherever its folder is.
+    pub(crate) fn id(&self) -> &str {
+        &self.id
     }
 
     /// Reads a signed link back.
@@ -254,16 +265,18 @@ impl FolderStore {
     }
 
     pub(super) async fn ping(&self) -> Result<(), BlobError> {
-        let what = || self.root.display().to_string();
-        match tokio::fs::metadata(&self.root).await {
-            Ok(meta) if meta.is_dir() => Ok(()),
-            Ok(_) => Err(BlobError::File {
-                action: "use",
-                what: what(),
-                source: io::ErrorKind::NotADirectory.into(),
-            }),
-            Err(source) => Err(BlobError::File { action: "reach", what: what(), source }),
-        }
+        let found = tokio::fs::read_to_string(self.root.join(TEMP_FOLDER).join(MARKER)).await;
+        let source = match found {
+            Ok(id) if *id == *self.id => return Ok(()),
+            Ok(_) => io::Error::other("another store is there now"),
+            Err(error) if is_absence(&error) => {
+                let what = "its file `.damwall-tmp/store-id` is gone; is it mounted?";
+                io::Error::new(error.kind(), what)
+            }
+            Err(error) => error,
+        };
+        let what = self.root.display().to_string();
+        Err(BlobError::File { action: "reach", what, source })
     }
 
     pub(super) async fn put_file(
@@ -439,12 +452,29 @@ pub(super) fn make_folder(root: &Path, key: &BlobKey) -> io::Result<PathBuf> {
     Ok(folder)
 }
 
+/// Marks a store that is opened for the first time; returns what the mark says.
+fn mark(temp: &Path) -> io::Result<String> {
+    let path = temp.join(MARKER);
+    match fs::read_to_string(&path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        marked => return marked,
+    }
+    let mut marker = NamedTempFile::new_in(temp)?;
+    io::Write::write_all(&mut marker, hex::encode(rand::random::<[u8; 16]>()).as_bytes())?;
+    marker.as_file().sync_all()?;
+    match marker.persist_noclobber(&path) {
+        Err(error) if error.error.kind() != io::ErrorKind::AlreadyExists => Err(error.error),
+        // Another process may have been faster.
+        _ => fs::read_to_string(&path),
+    }
+}
+
 /// Removes what a crash left behind, but not what another process may be writing.
 fn remove_leftovers(temp: &Path) -> io::Result<()> {
     for entry in fs::read_dir(temp)? {
         let entry = entry?;
         // Uploads in parts last longer, and are ended by whoever knows of them.
-        if entry.file_type()?.is_dir() {
+        if entry.file_type()?.is_dir() || entry.file_name() == MARKER {
             continue;
         }
         let modified = entry.metadata().and_then(|meta| meta.modified());

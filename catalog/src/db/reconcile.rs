@@ -115,6 +115,17 @@ impl Catalog {
         Ok(Some(Checkpoint { start_after, checked_to: checked_to.unwrap_or_default() }))
     }
 
+    /// Notes which store is looked through, once it was claimed: the first one, or with `anew` any other.
+    /// Whether it is that one.
+    pub(crate) async fn is_same_store(&self, id: &str, anew: bool) -> Result<bool, CatalogError> {
+        let noted = query(
+            "UPDATE reconcile_run SET store_id = $1 \
+             WHERE id = 1 AND (store_id IS NULL OR store_id = $1 OR $2 = 1)",
+        );
+        let noted = noted.bind(id).bind(i64::from(anew)).execute(&self.pool).await?;
+        Ok(noted == 1)
+    }
+
     /// Keeps the look for longer; `false` when another process has it by now.
     pub(crate) async fn renew_reconcile(
         &self,
