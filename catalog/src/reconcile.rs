@@ -230,6 +230,20 @@ pub async fn reconcile_key(
     Ok(())
 }
 
+/// What a page of the listing has told.
+struct Listed {
+    keys: HashSet<String>,
+    /// Folders, each ending in a slash.
+    unreadable: Vec<String>,
+}
+
+impl Listed {
+    /// Whether nothing can be told of an object: it is in a folder that this process may not read.
+    fn is_hidden(&self, key: &BlobKey) -> bool {
+        self.unreadable.iter().any(|folder| key.as_str().starts_with(folder))
+    }
+}
+
 /// What all pages of one look share.
 struct Look<'a> {
     catalog: &'a Catalog,
@@ -277,12 +291,12 @@ impl Look<'_> {
         to: Option<&str>,
         summary: &mut ReconcileSummary,
     ) -> Result<(), ReconcileError> {
-        for folder in page.unreadable {
-            summary.fail(folder, "This process may not read the folder.".to_owned());
+        for folder in &page.unreadable {
+            summary.fail(folder.clone(), "This process may not read the folder.".to_owned());
         }
         summary.listed += page.objects.len() as u64;
-        let listed: HashSet<String> =
-            page.objects.iter().map(|object| object.key.to_string()).collect();
+        let listed = page.objects.iter().map(|object| object.key.to_string()).collect();
+        let listed = Listed { keys: listed, unreadable: page.unreadable };
         let mut known = self.compare_scanned(&listed, after, to).await?;
         let mut changed = Vec::new();
         for object in page.objects {
@@ -337,7 +351,7 @@ impl Look<'_> {
     /// the others are gone.
     async fn compare_scanned(
         &self,
-        listed: &HashSet<String>,
+        listed: &Listed,
         after: &str,
         to: Option<&str>,
     ) -> Result<HashMap<BlobKey, ScannedObject>, ReconcileError> {
@@ -346,8 +360,8 @@ impl Look<'_> {
             let rows = self.catalog.scanned_between(&after, to, COMPARED_ROWS).await?;
             let Some(last) = rows.last() else { return Ok(known) };
             after = last.key.to_string();
-            for row in rows {
-                let is_listed = listed.contains(row.key.as_str());
+            for row in rows.into_iter().filter(|row| !listed.is_hidden(&row.key)) {
+                let is_listed = listed.keys.contains(row.key.as_str());
                 if is_listed && row.is_gone {
                     self.catalog.set_gone(&row.key, false).await?;
                 } else if !is_listed && !row.is_gone && self.store.head(&row.key).await?.is_none() {
@@ -363,7 +377,7 @@ impl Look<'_> {
     /// Assets whose originals are in the listing no more, or again.
     async fn find_lost_originals(
         &self,
-        listed: &HashSet<String>,
+        listed: &Listed,
         after: &str,
         to: Option<&str>,
         summary: &mut ReconcileSummary,
@@ -373,8 +387,8 @@ impl Look<'_> {
             let rows = self.catalog.originals_between(&after, to, COMPARED_ROWS).await?;
             let Some(last) = rows.last() else { return Ok(()) };
             after = last.key.to_string();
-            for row in &rows {
-                let is_there = listed.contains(row.key.as_str())
+            for row in rows.iter().filter(|row| !listed.is_hidden(&row.key)) {
+                let is_there = listed.keys.contains(row.key.as_str())
                     // Known to be missing, or else the listing may have been read before it was written.
                     || !row.is_missing && self.store.head(&row.key).await?.is_some();
                 match (is_there, row.is_missing) {
