@@ -25,6 +25,11 @@ pub(crate) fn upload(id: &UploadId) -> BlobKey {
     built(format!("{UPLOADS}{id}"))
 }
 
+/// A key of its own for a copy of a file until it is verified: `blobs/uploads/copy-<random>`.
+pub(crate) fn staged_copy() -> BlobKey {
+    built(format!("{UPLOADS}copy-{}", hex::encode(rand::random::<[u8; 16]>())))
+}
+
 /// Whether a key is one that Damwall itself puts in a store; all others are found by a scan.
 pub fn is_own(key: &str) -> bool {
     key.starts_with(ORIGINALS) || key.starts_with(DERIVED)
