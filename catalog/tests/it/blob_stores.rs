@@ -87,6 +87,14 @@ async fn s3_store_moves_long_objects_in_parts() {
     let meta = store.head(&to).await.unwrap().unwrap();
     assert_eq!(meta.mime.as_deref(), Some("video/x-test"));
     assert!(store.head(&from).await.unwrap().is_none());
+
+    // The store takes no parts as short as these: what was begun is ended, what was there stays.
+    let s3 = S3Store::new(&weed.config()).copying_in_parts_of(PART_MIN_BYTES - 1);
+    let refusing = BlobStore::S3(s3);
+    let refused = refusing.move_object(&to, &from).await;
+    assert!(matches!(refused, Err(BlobError::S3 { .. })), "{refused:?}");
+    assert_eq!(left(&store, "long/").await, 0);
+    assert_eq!(store.head(&to).await.unwrap().unwrap().len_bytes, body.len() as u64);
 }
 
 /// Uploads in parts that nobody ended, below a key.

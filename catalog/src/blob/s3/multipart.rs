@@ -235,6 +235,22 @@ impl S3Store {
     ) -> Result<(), BlobError> {
         let info = ObjectInfo { mime: mime.unwrap_or_default(), metadata };
         let id = self.create_multipart(to, &info).await?;
+        let copied = self.copy_parts(source, len_bytes, to, &id).await;
+        if copied.is_err() {
+            // If this fails as well, it ends with the other stale ones.
+            let _ = self.abort_multipart(to, &id).await;
+        }
+        copied
+    }
+
+    /// Copies an object in parts, and has them put together.
+    async fn copy_parts(
+        &self,
+        source: &str,
+        len_bytes: u64,
+        to: &BlobKey,
+        id: &MultipartId,
+    ) -> Result<(), BlobError> {
         let mut parts = Vec::new();
         let mut start = 0;
         while start < len_bytes {
@@ -254,23 +270,28 @@ impl S3Store {
                 .customize()
                 .config_override(self.working())
                 .send()
-                .await;
-            let copied = match copied {
-                Ok(copied) => copied,
-                Err(error) => {
-                    // Otherwise it ends with the other stale ones.
-                    let _ = self.abort_multipart(to, &id).await;
-                    return Err(s3_error("copy to", to, &error));
-                }
-            };
+                .await
+                .map_err(|error| s3_error("copy to", to, &error))?;
             let etag = copied.copy_part_result.and_then(|result| result.e_tag);
-            parts.push((number, etag.unwrap_or_default()));
+            let etag = etag.ok_or_else(|| bad_answer("copy to", to, "a part has no etag"))?;
+            parts.push((number, etag));
             start = end;
         }
-        match self.complete_multipart(to, &id, &parts).await? {
+        self.put_together("copy to", to, id, &parts).await
+    }
+
+    /// Makes one object of parts that were only just sent: nobody else can have ended the upload.
+    pub(super) async fn put_together(
+        &self,
+        action: &'static str,
+        key: &BlobKey,
+        id: &MultipartId,
+        parts: &[(PartNumber, String)],
+    ) -> Result<(), BlobError> {
+        match self.complete_multipart(key, id, parts).await? {
             Completed::Stored => Ok(()),
-            Completed::Gone => Err(bad_answer("copy to", to, "the copy was ended")),
-            Completed::Refused(reason) => Err(bad_answer("copy to", to, &reason)),
+            Completed::Gone => Err(bad_answer(action, key, "the upload was ended")),
+            Completed::Refused(reason) => Err(bad_answer(action, key, &reason)),
         }
     }
 }

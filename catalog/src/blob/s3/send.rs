@@ -99,11 +99,7 @@ impl S3Store {
         let parts = parts(len_bytes, self.send_max_bytes).into_iter();
         let sent = parts.map(|part| self.send_part(key, id, path, part));
         let sent: Vec<_> = stream::iter(sent).buffered(SENDERS).try_collect().await?;
-        match self.complete_multipart(key, id, &sent).await? {
-            Completed::Stored => Ok(()),
-            Completed::Gone => Err(bad_answer("write", key, "the upload was ended")),
-            Completed::Refused(reason) => Err(bad_answer("write", key, &reason)),
-        }
+        self.put_together("write", key, id, &sent).await
     }
 
     async fn send_part(
