@@ -96,7 +96,7 @@ fn is_range_due(headers: &HeaderMap, etag: &str) -> bool {
     is_same && headers.get(header::RANGE).is_some_and(is_single)
 }
 
-/// Takes an object, or a part of an upload; nothing is left of one that is cut off.
+/// Takes a part of an upload; nothing is left of one that is cut off.
 pub(crate) async fn receive(
     State(store): State<BlobStore>,
     request: Request,
@@ -107,7 +107,7 @@ pub(crate) async fn receive(
         return Err(Problem::new(StatusCode::FORBIDDEN, text));
     }
     let (path, query) = (request.uri().path(), request.uri().query().unwrap_or_default());
-    let signed = folder.verify_put(path, query, Timestamp::now());
+    let signed = folder.verify_part(path, query, Timestamp::now());
     let signed =
         signed.map_err(|refused| Problem::new(StatusCode::FORBIDDEN, refused.to_string()))?;
     let announced = request.headers().get(header::CONTENT_LENGTH);

@@ -16,8 +16,8 @@ use tempfile::NamedTempFile;
 
 use super::{
     BlobError, BlobKey, BlobReader, Completed, LinkSecret, ListPage, MultipartId, ObjectInfo,
-    ObjectMeta, PartNumber, PresignGet, PresignPut, PutError, PutNew, PutWriter, StoredPart,
-    VerifyError, attribute, file_error, listing, signed_url, staging,
+    ObjectMeta, PartNumber, PresignGet, PutError, PutWriter, SignedPart, StoredPart, VerifyError,
+    attribute, file_error, listing, signed_url, staging,
 };
 
 /// Folder below the root for files being written. Not part of the store's contents.
@@ -50,17 +50,6 @@ pub struct SignedFile {
     pub content_type: String,
     /// Signed `Content-Disposition`.
     pub content_disposition: String,
-}
-
-/// What a verified link may write.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct SignedPut {
-    /// The object.
-    pub key: BlobKey,
-    /// Exact length in bytes.
-    pub len_bytes: u64,
-    content_type: String,
-    part: Option<(MultipartId, PartNumber)>,
 }
 
 impl FolderStore {
@@ -138,41 +127,32 @@ impl FolderStore {
     ///
     /// # Errors
     /// [`VerifyError::BadSignature`] or [`VerifyError::Expired`].
-    pub fn verify_put(
+    pub fn verify_part(
         &self,
         path: &str,
         query: &str,
         now: Timestamp,
-    ) -> Result<SignedPut, VerifyError> {
-        let link = signed_url::verify_put(&self.secret, path, query, now)?;
-        let signed_url::PutLink { key, content_type, len_bytes, part } = link;
-        Ok(SignedPut { key, len_bytes, content_type, part })
+    ) -> Result<SignedPart, VerifyError> {
+        signed_url::verify_part(&self.secret, path, query, now)
     }
 
     /// Takes what is sent to a verified link.
     ///
     /// # Errors
     /// [`PutError::Gone`] when the upload it belongs to has ended, or when the store cannot be written.
-    pub async fn receive(&self, put: &SignedPut) -> Result<PutWriter, PutError> {
-        let (root, put) = (self.root.clone(), put.clone());
-        let found = blocking(move || {
-            let info = ObjectInfo::of_mime(&put.content_type);
-            let target = staging::Target::find(&root, &put.key, info, put.part.as_ref());
-            Ok(target.map(|target| (target, put)))
-        });
-        let (target, put) = found.await?.ok_or(PutError::Gone)?;
-        PutWriter::open(target, put.key, put.len_bytes).await
+    pub async fn receive(&self, part: &SignedPart) -> Result<PutWriter, PutError> {
+        PutWriter::open(self.root.clone(), part.clone()).await
     }
 
-    pub(super) fn presign_put(
+    pub(super) fn presign_part(
         &self,
         key: &BlobKey,
-        part: Option<(&MultipartId, PartNumber)>,
+        part: (&MultipartId, PartNumber),
+        len_bytes: u64,
         ttl: Duration,
-        put: &PresignPut,
         now: Timestamp,
     ) -> String {
-        signed_url::sign_put(&self.secret, key, part, ttl, put, now)
+        signed_url::sign_part(&self.secret, key, part, len_bytes, ttl, now)
     }
 
     pub(super) async fn create_multipart(
@@ -287,7 +267,7 @@ impl FolderStore {
     ) -> Result<(), BlobError> {
         let from = from.to_owned();
         let fill = move |temp: &mut fs::File| io::copy(&mut fs::File::open(&from)?, temp).map(drop);
-        self.write(key, mime, fill, staging::show).await
+        self.write(key, mime, fill).await
     }
 
     pub(super) async fn put_bytes(
@@ -297,28 +277,7 @@ impl FolderStore {
         mime: &str,
     ) -> Result<(), BlobError> {
         let fill = move |temp: &mut fs::File| io::Write::write_all(temp, &body);
-        self.write(key, mime, fill, staging::show).await
-    }
-
-    pub(super) async fn put_new(
-        &self,
-        key: &BlobKey,
-        body: Bytes,
-        mime: &str,
-    ) -> Result<PutNew, BlobError> {
-        let fill = move |temp: &mut fs::File| io::Write::write_all(temp, &body);
-        self.write(key, mime, fill, |temp, root, key| {
-            temp.as_file().sync_all()?;
-            let folder = make_folder(root, key)?;
-            match temp.persist_noclobber(folder.join(key.name())) {
-                Ok(_) => fs::File::open(folder)?.sync_all().map(|()| PutNew::Stored),
-                Err(error) if error.error.kind() == io::ErrorKind::AlreadyExists => {
-                    Ok(PutNew::Exists)
-                }
-                Err(error) => Err(error.error),
-            }
-        })
-        .await
+        self.write(key, mime, fill).await
     }
 
     pub(super) async fn head(&self, key: &BlobKey) -> Result<Option<ObjectMeta>, BlobError> {
@@ -409,21 +368,20 @@ impl FolderStore {
         .await
     }
 
-    /// Fills a temporary file and hands it to `show`, which makes an object of it.
-    async fn write<T: Send + 'static>(
+    /// Fills a temporary file and makes an object of it.
+    async fn write(
         &self,
         key: &BlobKey,
         mime: &str,
         fill: impl FnOnce(&mut fs::File) -> io::Result<()> + Send + 'static,
-        show: impl FnOnce(NamedTempFile, &Path, &BlobKey) -> io::Result<T> + Send + 'static,
-    ) -> Result<T, BlobError> {
+    ) -> Result<(), BlobError> {
         let (root, key, info) = (self.root.clone(), key.clone(), ObjectInfo::of_mime(mime));
         blocking(move || {
             let write = || {
                 let mut temp = NamedTempFile::new_in(root.join(TEMP_FOLDER))?;
                 fill(temp.as_file_mut())?;
                 attribute::note(temp.as_file(), &info)?;
-                show(temp, &root, &key)
+                staging::show(temp, &root, &key)
             };
             write().map_err(file_error("write", &key))
         })

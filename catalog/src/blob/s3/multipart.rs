@@ -15,7 +15,7 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
 use super::{S3Store, WORK_FACTOR, is_not_found, len_bytes, s3_error, signing, taking, timestamp};
 use crate::blob::{
-    BlobError, BlobKey, Completed, MultipartId, ObjectInfo, PartNumber, PresignPut, StoredPart,
+    BlobError, BlobKey, Completed, MultipartId, ObjectInfo, PartNumber, StoredPart,
     disposition::header_mime,
 };
 
@@ -27,26 +27,6 @@ const PART_ERRORS: [&str; 4] =
     ["InvalidPart", "InvalidPartOrder", "EntityTooSmall", "MalformedXML"];
 
 impl S3Store {
-    pub(in crate::blob) async fn presign_put(
-        &self,
-        key: &BlobKey,
-        ttl: Duration,
-        put: &PresignPut,
-        now: Timestamp,
-    ) -> Result<String, BlobError> {
-        let request = self
-            .signer
-            .put_object()
-            .bucket(&*self.bucket)
-            .key(key.as_str())
-            .content_type(header_mime(&put.content_type))
-            .content_length(signed_len(put.len_bytes));
-        match request.presigned(signing(key, ttl, now)?).await {
-            Ok(signed) => Ok(signed.uri().to_owned()),
-            Err(error) => Err(s3_error("sign a link to", key, &error)),
-        }
-    }
-
     pub(in crate::blob) async fn presign_part(
         &self,
         key: &BlobKey,
