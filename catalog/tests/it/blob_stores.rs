@@ -132,6 +132,72 @@ async fn s3_store_sends_long_files_in_parts() {
     assert!(matches!(missing, Err(BlobError::File { .. })), "{missing:?}");
 }
 
+/// Whatever stands before a store and answers each request with this.
+async fn answering(answer: &'static str) -> BlobStore {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let s3 = S3Store::new(&S3Config {
+        endpoint: format!("http://{}", listener.local_addr().unwrap()),
+        public_endpoint: None,
+        region: "us-east-1".into(),
+        bucket: "media".into(),
+        access_key: "a".into(),
+        secret_key: "s".into(),
+    });
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            let _ = stream.read(&mut [0; 4096]).await;
+            let _ = stream.write_all(answer.as_bytes()).await;
+        }
+    });
+    BlobStore::S3(s3)
+}
+
+#[tokio::test]
+async fn what_something_before_an_s3_store_does_not_find_is_not_taken_for_gone() {
+    const HEAD: &str = "HTTP/1.1 404 Not Found\r\nConnection: close\r\n";
+    let (k, id) = (key("a"), "id".parse().unwrap());
+    for (rest, body) in [
+        ("Content-Type: text/html\r\n", "<html><head><title>404</title></head></html>"),
+        ("Content-Type: text/html\r\n", ""),
+        ("", ""),
+        (
+            "Content-Type: application/xml\r\n",
+            "<Error><Code>NoSuchBucket</Code><Message>No such bucket</Message></Error>",
+        ),
+    ] {
+        let answer = format!("{HEAD}{rest}Content-Length: {}\r\n\r\n{body}", body.len());
+        let store = answering(answer.leak()).await;
+        let asked = [
+            store.open(&k).await.map(drop),
+            store.delete(&k).await,
+            store.list_parts(&k, &id).await.map(drop),
+            store.complete_multipart(&k, &id, &[(number(1), "e".into())]).await.map(drop),
+            store.abort_multipart(&k, &id).await,
+        ];
+        for (index, asked) in asked.into_iter().enumerate() {
+            assert!(matches!(asked, Err(BlobError::S3 { .. })), "{index} {body}: {asked:?}");
+        }
+        // Its answers have no body, and what names itself a store's is believed.
+        let is_believed = rest.contains("xml");
+        assert_eq!(store.head(&k).await.is_ok(), is_believed, "{rest}");
+    }
+    let answer = format!("{HEAD}x-amz-request-id: 1\r\nContent-Length: 0\r\n\r\n");
+    assert_eq!(answering(answer.leak()).await.head(&k).await.unwrap(), None);
+}
+
+#[tokio::test]
+async fn links_to_an_s3_store_ask_for_no_checksum() {
+    let store = BlobStore::S3(S3Store::new(&Weed::config_at("http://127.0.0.1:1")));
+    let (k, id) = (key("a"), "id".parse().unwrap());
+    let links = [
+        store.presign_get(&k, HOUR, &attachment("a")).await.unwrap(),
+        sign_part(&store, &k, &id, 1, 10).await,
+    ];
+    for link in links {
+        assert!(!link.to_lowercase().contains("checksum"), "{link}");
+    }
+}
+
 /// A store that takes connections, says `head` and then `letters` letters, one every 100 ms, on each, and
 /// nothing more.
 async fn taciturn(head: &'static str, letters: u32) -> S3Store {
