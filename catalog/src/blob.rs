@@ -26,14 +26,14 @@ use jiff::Timestamp;
 use tokio::io::{AsyncRead, AsyncReadExt};
 
 pub use disposition::Disposition;
-pub use folder::{FolderStore, SignedFile, SignedPut};
+pub use folder::{FolderStore, SignedFile};
 pub use key::{BlobKey, ParseBlobKeyError};
 pub use multipart::{
     Completed, MultipartId, ObjectInfo, PART_MIN_BYTES, PARTS_MAX, ParseMultipartIdError,
-    PartNumber, PresignPut, PutNew, StoredPart,
+    PartNumber, StoredPart,
 };
 pub use s3::{S3Config, S3Store};
-pub use signed_url::{BLOB_PATH, LinkSecret};
+pub use signed_url::{BLOB_PATH, LinkSecret, SignedPart};
 pub use staging::{PutError, PutWriter};
 
 /// Most objects on a page of [`BlobStore::list`].
@@ -197,22 +197,6 @@ impl BlobStore {
         match self {
             Self::Folder(store) => store.put_bytes(key, body, mime).await,
             Self::S3(store) => store.put_bytes(key, body, mime).await,
-        }
-    }
-
-    /// Stores some bytes unless there is an object of that key: one of two writers at once wins.
-    ///
-    /// # Errors
-    /// When the store cannot be written.
-    pub async fn put_new(
-        &self,
-        key: &BlobKey,
-        body: Bytes,
-        mime: &str,
-    ) -> Result<PutNew, BlobError> {
-        match self {
-            Self::Folder(store) => store.put_new(key, body, mime).await,
-            Self::S3(store) => store.put_new(key, body, mime).await,
         }
     }
 
@@ -418,23 +402,6 @@ impl BlobStore {
         }
     }
 
-    /// A link that writes the object for `ttl` from now: one `PUT` of that length and type.
-    ///
-    /// # Errors
-    /// See [`BlobStore::presign_get`].
-    pub async fn presign_put(
-        &self,
-        key: &BlobKey,
-        ttl: Duration,
-        put: &PresignPut,
-        now: Timestamp,
-    ) -> Result<String, BlobError> {
-        match self {
-            Self::Folder(store) => Ok(store.presign_put(key, None, ttl, put, now)),
-            Self::S3(store) => store.presign_put(key, ttl, put, now).await,
-        }
-    }
-
     /// A link that writes one part of an upload, of exactly `len_bytes`, for `ttl` from `now`.
     ///
     /// # Errors
@@ -448,10 +415,7 @@ impl BlobStore {
         now: Timestamp,
     ) -> Result<String, BlobError> {
         match self {
-            Self::Folder(store) => {
-                let put = PresignPut { content_type: "application/octet-stream".into(), len_bytes };
-                Ok(store.presign_put(key, Some(part), ttl, &put, now))
-            }
+            Self::Folder(store) => Ok(store.presign_part(key, part, len_bytes, ttl, now)),
             Self::S3(store) => store.presign_part(key, part, len_bytes, ttl, now).await,
         }
     }

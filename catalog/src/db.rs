@@ -34,6 +34,7 @@ use std::{
 };
 
 use domain::JobStatus;
+use jiff::Timestamp;
 use sqlx::{
     ConnectOptions as _, Connection as _, Executor as _, SqlSafeStr as _,
     migrate::{MigrateError, Migration, MigrationType, Migrator},
@@ -164,6 +165,18 @@ impl Catalog {
     pub async fn ping(&self) -> Result<(), CatalogError> {
         query("SELECT id FROM assets LIMIT 1").fetch_optional::<(String,)>(&self.pool).await?;
         Ok(())
+    }
+
+    /// The time by which leases end. Servers that share a catalog may have clocks that differ; the database
+    /// server's is everyone's.
+    pub(crate) async fn now(&self) -> Result<Timestamp, CatalogError> {
+        if !self.pool.is_postgres() {
+            return Ok(Timestamp::now());
+        }
+        let now = query("SELECT CAST(EXTRACT(EPOCH FROM clock_timestamp()) * 1000 AS BIGINT)");
+        let (now_ms,) = now.fetch_one::<(i64,)>(&self.pool).await?;
+        let bad = |_| CatalogError::BadRow { row: "now".into(), column: "clock_timestamp" };
+        Timestamp::from_millisecond(now_ms).map_err(bad)
     }
 
     /// How much there is. Reads whole tables: for a status page, not for every request.
@@ -325,6 +338,7 @@ fn migrator(flavour: Flavour) -> Migrator {
         (40, "ingest", migration!(flavour, each "0040_ingest.sql")),
         (60, "upload claims", migration!(flavour, both "0060_upload_claims.sql")),
         (70, "freed objects", migration!(flavour, both "0070_freed_objects.sql")),
+        (80, "attempts and stores", migration!(flavour, both "0080_attempts_and_stores.sql")),
     ];
     let changes =
         (50, "changes", include_str!("../migrations/sqlite/0050_changes.sql").into_sql_str());

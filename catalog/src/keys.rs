@@ -9,8 +9,8 @@ use crate::{blob::BlobKey, renditions};
 
 /// Below this, keys are originals that Damwall put there.
 pub(crate) const ORIGINALS: &str = "blobs/";
-/// Below this, keys are uploads that nobody has verified yet.
-const UPLOADS: &str = "blobs/uploads/";
+/// Below this, keys are uploads and copies of files that nobody has verified yet.
+pub(crate) const UPLOADS: &str = "blobs/uploads/";
 /// Below this, keys are renditions.
 pub(crate) const DERIVED: &str = "derived/";
 
@@ -23,6 +23,11 @@ pub fn original(id: &AssetId) -> BlobKey {
 /// Key of an upload until it is verified: `blobs/uploads/<id>`.
 pub(crate) fn upload(id: &UploadId) -> BlobKey {
     built(format!("{UPLOADS}{id}"))
+}
+
+/// A key of its own for a copy of a file until it is verified: `blobs/uploads/copy-<random>`.
+pub(crate) fn staged_copy() -> BlobKey {
+    built(format!("{UPLOADS}copy-{}", hex::encode(rand::random::<[u8; 16]>())))
 }
 
 /// Whether a key is one that Damwall itself puts in a store; all others are found by a scan.

@@ -8,7 +8,8 @@
 //! Rules: an object whose bytes are an asset already is no second asset; if the asset's original is
 //! gone, the asset follows to the object. An asset whose original is nowhere is marked missing, and
 //! found again when it comes back. An object with other bytes than before is a new asset, which
-//! inherits the labels, folder and collections of the one whose bytes are no more.
+//! inherits the labels, folder and collections of the one whose bytes are no more. A recording under way
+//! is its recorder's alone.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -64,7 +65,7 @@ impl Default for ReconcileOptions {
 pub enum From {
     /// Where the last one was cut off; at the beginning if it was not.
     Checkpoint,
-    /// At the beginning.
+    /// At the beginning, and whichever store it is.
     Beginning,
 }
 
@@ -75,7 +76,8 @@ pub struct ReconcileSummary {
     pub listed: u64,
     /// New assets.
     pub registered: u64,
-    /// Objects that an earlier look has read, or whose bytes are an asset already.
+    /// Objects that an earlier look has read, whose bytes are an asset already, or that a camera still
+    /// writes.
     pub already_there: u64,
     /// Objects that are no picture, video or sound.
     pub skipped: u64,
@@ -126,6 +128,12 @@ pub enum ReconcileError {
     /// Another process is at it.
     #[error("another process is looking through the store")]
     Busy,
+    /// The folder is not the one that the catalog is of.
+    #[error(
+        "the store's folder is not the one that was looked through before; is it mounted? If it was \
+         replaced on purpose, `damwall reindex` takes it as it is"
+    )]
+    OtherStore,
 }
 
 /// What became of one object.
@@ -157,6 +165,12 @@ pub async fn reconcile(
     let anew = options.from == From::Beginning;
     let claimed = catalog.claim_reconcile(&options.owner, lease_ms, anew).await?;
     let checkpoint = claimed.ok_or(ReconcileError::Busy)?;
+    if let BlobStore::Folder(folder) = store
+        && !catalog.is_same_store(folder.id(), anew).await?
+    {
+        catalog.release_reconcile(&options.owner).await?;
+        return Err(ReconcileError::OtherStore);
+    }
     // As exact as the catalog's times.
     let started = Timestamp::from_millisecond(Timestamp::now().as_millisecond());
     let started = started.unwrap_or_else(|_| Timestamp::now());
@@ -193,6 +207,9 @@ pub async fn reconcile_key(
     store: &BlobStore,
     key: &BlobKey,
 ) -> Result<(), ReconcileError> {
+    if catalog.is_being_recorded(key).await? {
+        return Ok(());
+    }
     match store.head(key).await? {
         Some(meta) if !keys::is_own(key.as_str()) => {
             let object = ListedObject { key: key.clone(), meta };
@@ -211,6 +228,20 @@ pub async fn reconcile_key(
         }
     }
     Ok(())
+}
+
+/// What a page of the listing has told.
+struct Listed {
+    keys: HashSet<String>,
+    /// Folders, each ending in a slash.
+    unreadable: Vec<String>,
+}
+
+impl Listed {
+    /// Whether nothing can be told of an object: it is in a folder that this process may not read.
+    fn is_hidden(&self, key: &BlobKey) -> bool {
+        self.unreadable.iter().any(|folder| key.as_str().starts_with(folder))
+    }
 }
 
 /// What all pages of one look share.
@@ -260,12 +291,12 @@ impl Look<'_> {
         to: Option<&str>,
         summary: &mut ReconcileSummary,
     ) -> Result<(), ReconcileError> {
-        for folder in page.unreadable {
-            summary.fail(folder, "This process may not read the folder.".to_owned());
+        for folder in &page.unreadable {
+            summary.fail(folder.clone(), "This process may not read the folder.".to_owned());
         }
         summary.listed += page.objects.len() as u64;
-        let listed: HashSet<String> =
-            page.objects.iter().map(|object| object.key.to_string()).collect();
+        let listed = page.objects.iter().map(|object| object.key.to_string()).collect();
+        let listed = Listed { keys: listed, unreadable: page.unreadable };
         let mut known = self.compare_scanned(&listed, after, to).await?;
         let mut changed = Vec::new();
         for object in page.objects {
@@ -279,7 +310,8 @@ impl Look<'_> {
                 }
                 known => known,
             };
-            match known.is_some_and(|known| known.is_same(&object)) {
+            let is_same = known.is_some_and(|known| known.is_same(&object));
+            match is_same || self.catalog.is_being_recorded(&object.key).await? {
                 true => summary.already_there += 1,
                 false => changed.push(object),
             }
@@ -319,7 +351,7 @@ impl Look<'_> {
     /// the others are gone.
     async fn compare_scanned(
         &self,
-        listed: &HashSet<String>,
+        listed: &Listed,
         after: &str,
         to: Option<&str>,
     ) -> Result<HashMap<BlobKey, ScannedObject>, ReconcileError> {
@@ -328,8 +360,8 @@ impl Look<'_> {
             let rows = self.catalog.scanned_between(&after, to, COMPARED_ROWS).await?;
             let Some(last) = rows.last() else { return Ok(known) };
             after = last.key.to_string();
-            for row in rows {
-                let is_listed = listed.contains(row.key.as_str());
+            for row in rows.into_iter().filter(|row| !listed.is_hidden(&row.key)) {
+                let is_listed = listed.keys.contains(row.key.as_str());
                 if is_listed && row.is_gone {
                     self.catalog.set_gone(&row.key, false).await?;
                 } else if !is_listed && !row.is_gone && self.store.head(&row.key).await?.is_none() {
@@ -345,7 +377,7 @@ impl Look<'_> {
     /// Assets whose originals are in the listing no more, or again.
     async fn find_lost_originals(
         &self,
-        listed: &HashSet<String>,
+        listed: &Listed,
         after: &str,
         to: Option<&str>,
         summary: &mut ReconcileSummary,
@@ -355,8 +387,8 @@ impl Look<'_> {
             let rows = self.catalog.originals_between(&after, to, COMPARED_ROWS).await?;
             let Some(last) = rows.last() else { return Ok(()) };
             after = last.key.to_string();
-            for row in &rows {
-                let is_there = listed.contains(row.key.as_str())
+            for row in rows.iter().filter(|row| !listed.is_hidden(&row.key)) {
+                let is_there = listed.keys.contains(row.key.as_str())
                     // Known to be missing, or else the listing may have been read before it was written.
                     || !row.is_missing && self.store.head(&row.key).await?.is_some();
                 match (is_there, row.is_missing) {
@@ -396,6 +428,8 @@ async fn settle_lost(
             return Ok(Lost::Follows);
         }
     }
+    // A store that went away meanwhile has nothing any more.
+    store.ping().await?;
     tracing::info!(asset = %asset, key = %key, "the original of {asset} is not at {key} any more");
     catalog.mark_missing(asset).await?;
     Ok(Lost::Missing)

@@ -1,6 +1,6 @@
 //! Empties the trash: assets, then the objects that only they had.
 //!
-//! Must not: remove an object that Damwall did not put into the store. Such a one is noted instead, so
+//! Must not: remove an object that Damwall did not put into the store; the catalog has noted such a one, so
 //! that a look through the store does not make an asset of it again. Nor one that has come back: whoever
 //! puts an object under a key of ours calls [`keep_object`] first.
 
@@ -57,7 +57,7 @@ pub async fn purge_trash(
             removed += remove(&catalog, &store, freed).await?;
         }
         // What earlier ones that were cut off have left.
-        let left = catalog.freed_objects(Timestamp::now()).await?;
+        let left = catalog.freed_objects(catalog.now().await?).await?;
         Ok(removed + remove(&catalog, &store, left).await?)
     })
     .await
@@ -110,10 +110,9 @@ pub(crate) async fn remove(
     let mut removed = 0;
     for key in freed {
         if !keys::is_own(key.as_str()) {
-            catalog.leave_purged(&key).await?;
             continue;
         }
-        let now = Timestamp::now();
+        let now = catalog.now().await?;
         let Some(removal) = catalog.claim_removal(&key, now, now + LEASE).await? else { continue };
         // From here on nobody puts it there, but somebody may have before.
         if !catalog.refers_to(&key).await? {
@@ -132,7 +131,7 @@ pub(crate) async fn remove(
 /// # Errors
 /// When the catalog fails.
 pub(crate) async fn keep_object(catalog: &Catalog, key: &BlobKey) -> Result<(), CatalogError> {
-    while !catalog.keep_object(key, Timestamp::now()).await? {
+    while !catalog.keep_object(key).await? {
         tokio::time::sleep(REMOVED_YET).await;
     }
     Ok(())

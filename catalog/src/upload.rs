@@ -12,14 +12,21 @@
 //! (the store remembers them) · row `verifying` with the list of parts · complete (else: completed, which
 //! the repetition finds) · verify · move (else: an original without an asset, which the repetition
 //! registers) · asset and its job in one transaction · row `done`. From `verifying` on whoever does it holds
-//! the row by a lease, so that two servers do not do it at once.
+//! the row by a lease, so that two servers do not do it at once. What the store or the catalog fails at is
+//! tried again, later and later, and then given up. A row goes only from a state in which nobody works on it.
 //!
 //! Must not: hold a file in memory, believe an announced hash or type, or know HTTP.
 
 mod run;
 mod verify;
 
-use std::{collections::BTreeMap, fs, path::Path, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, HashSet},
+    fs,
+    path::Path,
+    sync::Arc,
+    time::Duration,
+};
 
 use domain::{
     Asset, AssetId, NewUpload, NewUploadError, Upload, UploadId, UploadPart, UploadState,
@@ -32,7 +39,7 @@ use tokio::sync::{Notify, watch};
 use tracing::info;
 
 use crate::{
-    blob::{BlobError, BlobStore, ObjectInfo, PartNumber},
+    blob::{BlobError, BlobKey, BlobStore, LIST_LIMIT_MAX, ListedObject, ObjectInfo, PartNumber},
     db::{Added, Catalog, CatalogError, NewAsset, UploadRow},
     facts, keys,
     trash::keep_object,
@@ -143,6 +150,7 @@ impl Uploads {
         // One that the store knows nothing of any more is begun anew.
         if let Some(open) = open
             && let Some(upload) = self.with_parts(open).await?
+            && matches!(upload.state, UploadState::Open | UploadState::Verifying)
         {
             return Ok(Begun::Upload(Box::new(upload)));
         }
@@ -171,8 +179,14 @@ impl Uploads {
             created_at,
         };
         let modified_at = new.modified_ms.and_then(|ms| Timestamp::from_millisecond(ms).ok());
-        let row =
-            UploadRow { upload, mime: new.mime, modified_at, store_upload, parts: Vec::new() };
+        let row = UploadRow {
+            upload,
+            mime: new.mime,
+            modified_at,
+            store_upload,
+            parts: Vec::new(),
+            attempts: 0,
+        };
         catalog.insert_upload(&row).await?;
         Ok(Begun::Upload(Box::new(row.upload)))
     }
@@ -244,8 +258,9 @@ impl Uploads {
     ) -> Result<Upload, UploadError> {
         let mut settled = self.0.settled.subscribe();
         let row = self.0.catalog.upload(id).await?.ok_or(UploadError::NotFound)?;
-        if row.upload.state == UploadState::Open {
-            let parts = self.whole(&row, parts).await?;
+        if row.upload.state == UploadState::Open
+            && let Some(parts) = self.whole(&row, parts).await?
+        {
             // Whoever else has asked meanwhile named the same parts.
             self.0.catalog.begin_verifying(id, &parts).await?;
             self.0.wake.notify_waiters();
@@ -271,19 +286,28 @@ impl Uploads {
         }
     }
 
-    /// Ends an upload and removes what was sent; one that is done is only forgotten.
+    /// Ends an upload and removes what was sent; one that is done is only forgotten, and one that waits
+    /// for its next attempt is not tried again.
     ///
     /// # Errors
     /// [`UploadError::Conflict`] while it is verified; see [`UploadError`].
     pub async fn abort(&self, id: &UploadId) -> Result<(), UploadError> {
-        let row = self.0.catalog.upload(id).await?.ok_or(UploadError::NotFound)?;
-        if row.upload.state == UploadState::Verifying {
-            return Err(UploadError::Conflict("it is being verified; wait for the end".into()));
+        let catalog = &self.0.catalog;
+        catalog.end_upload(id, catalog.now().await?).await?;
+        let row = catalog.upload(id).await?.ok_or(UploadError::NotFound)?;
+        match row.upload.state {
+            UploadState::Open | UploadState::Verifying => {
+                return Err(UploadError::Conflict("it is being verified; wait for the end".into()));
+            }
+            UploadState::Failed => self.remove_sent(&row).await?,
+            UploadState::Done => {}
         }
-        self.discard(&row).await
+        catalog.forget_upload(id, row.upload.state).await?;
+        Ok(())
     }
 
-    /// Ends uploads that nobody came back to for 7 days, and forgets what became of old ones.
+    /// Ends uploads that nobody came back to for 7 days, and forgets what became of old ones; removes what
+    /// has been in the store for so long and is no upload's.
     ///
     /// # Errors
     /// When the catalog or the store fails; what was ended stays so.
@@ -293,16 +317,22 @@ impl Uploads {
         let stale = catalog.stale_uploads(before).await?;
         for row in &stale {
             let id = &row.upload.id;
-            self.discard(row).await?;
-            if row.upload.state == UploadState::Open {
-                info!(upload = %id, "upload {id} was left for 7 days and is ended");
+            match self.abort(id).await {
+                Ok(()) if row.upload.state == UploadState::Open => {
+                    info!(upload = %id, "upload {id} was left for 7 days and is ended");
+                }
+                // Somebody came back to it just now.
+                Ok(()) | Err(UploadError::NotFound | UploadError::Conflict(_)) => {}
+                Err(error) => return Err(error),
             }
         }
         // Begun in the store by a process that ended before it wrote the row, or while it moved one or sent
         // a long file.
-        let known = catalog.uploads_in_store().await?.iter().map(keys::upload).collect();
+        let known: HashSet<_> =
+            catalog.uploads_in_store().await?.iter().map(keys::upload).collect();
         let mut orphans = store.abort_multiparts(keys::ORIGINALS, before, &known).await?;
         orphans += store.abort_multiparts(keys::DERIVED, before, &known).await?;
+        orphans += sweep_staged(store, before, &known).await?;
         Ok(stale.len() as u64 + orphans)
     }
 
@@ -353,12 +383,16 @@ impl Uploads {
 
     /// Adds what the store has; forgets an open upload that the store knows nothing of.
     async fn with_parts(&self, row: UploadRow) -> Result<Option<Upload>, UploadError> {
+        let Inner { catalog, store, .. } = &*self.0;
         let mut upload = row.upload;
         if upload.state == UploadState::Open {
             let key = keys::upload(&upload.id);
-            let Some(parts) = self.0.store.list_parts(&key, &row.store_upload).await? else {
-                self.0.catalog.delete_upload(&upload.id).await?;
-                return Ok(None);
+            let Some(parts) = store.list_parts(&key, &row.store_upload).await? else {
+                if catalog.forget_upload(&upload.id, UploadState::Open).await? {
+                    return Ok(None);
+                }
+                // Nor does it know one that somebody else has completed meanwhile.
+                return Ok(catalog.upload(&upload.id).await?.map(|row| row.upload));
             };
             let parts = parts.into_iter().map(|part| UploadPart {
                 number: part.number.get(),
@@ -373,13 +407,17 @@ impl Uploads {
         Ok(Some(upload))
     }
 
-    /// Every part, as the store has it; a caller's etags have to be the store's.
+    /// Every part, as the store has it; a caller's etags have to be the store's. `None` when it is not
+    /// open any more.
     async fn whole(
         &self,
         row: &UploadRow,
         named: &[UploadPart],
-    ) -> Result<Vec<UploadPart>, UploadError> {
+    ) -> Result<Option<Vec<UploadPart>>, UploadError> {
         let stored = self.with_parts(row.clone()).await?.ok_or(UploadError::NotFound)?;
+        if stored.state != UploadState::Open {
+            return Ok(None);
+        }
         let bare = |etag: &str| etag.trim_matches('"').to_owned();
         for part in named {
             let stored = stored.parts_done.iter().find(|stored| stored.number == part.number);
@@ -398,17 +436,36 @@ impl Uploads {
             let sentence = format!("parts are missing: {}", missing.join(", "));
             return Err(UploadError::Conflict(sentence));
         }
-        Ok(stored.parts_done)
+        Ok(Some(stored.parts_done))
     }
 
-    async fn discard(&self, row: &UploadRow) -> Result<(), UploadError> {
+    /// Removes what was sent of an upload that nobody verifies.
+    async fn remove_sent(&self, row: &UploadRow) -> Result<(), BlobError> {
         let key = keys::upload(&row.upload.id);
-        if row.upload.state != UploadState::Done {
-            self.0.store.abort_multipart(&key, &row.store_upload).await?;
-            self.0.store.delete(&key).await?;
+        self.0.store.abort_multipart(&key, &row.store_upload).await?;
+        self.0.store.delete(&key).await
+    }
+}
+
+/// Removes objects that were put together, or copied, by a process that ended before it moved them; how many.
+async fn sweep_staged(
+    store: &BlobStore,
+    before: Timestamp,
+    known: &HashSet<BlobKey>,
+) -> Result<u64, BlobError> {
+    let (mut swept, mut start_after) = (0, None);
+    loop {
+        let page = store.list(keys::UPLOADS, start_after.as_deref(), LIST_LIMIT_MAX).await?;
+        for ListedObject { key, meta } in page.objects {
+            if meta.modified.is_some_and(|at| at < before) && !known.contains(&key) {
+                store.delete(&key).await?;
+                swept += 1;
+            }
         }
-        self.0.catalog.delete_upload(&row.upload.id).await?;
-        Ok(())
+        start_after = page.next;
+        if start_after.is_none() {
+            return Ok(swept);
+        }
     }
 }
 

@@ -230,7 +230,7 @@ pub struct Upload {
     pub parts_done: Vec<UploadPart>,
     /// How far it has come.
     pub state: UploadState,
-    /// A sentence, when it failed.
+    /// A sentence, when it failed, or is to be tried again.
     pub reason: Option<String>,
     /// When it was begun.
     pub created_at: Timestamp,

@@ -96,7 +96,7 @@ fn is_range_due(headers: &HeaderMap, etag: &str) -> bool {
     is_same && headers.get(header::RANGE).is_some_and(is_single)
 }
 
-/// Takes an object, or a part of an upload; nothing is left of one that is cut off.
+/// Takes a part of an upload; nothing is left of one that is cut off.
 pub(crate) async fn receive(
     State(store): State<BlobStore>,
     request: Request,
@@ -107,7 +107,7 @@ pub(crate) async fn receive(
         return Err(Problem::new(StatusCode::FORBIDDEN, text));
     }
     let (path, query) = (request.uri().path(), request.uri().query().unwrap_or_default());
-    let signed = folder.verify_put(path, query, Timestamp::now());
+    let signed = folder.verify_part(path, query, Timestamp::now());
     let signed =
         signed.map_err(|refused| Problem::new(StatusCode::FORBIDDEN, refused.to_string()))?;
     let announced = request.headers().get(header::CONTENT_LENGTH);
@@ -134,6 +134,99 @@ impl From<PutError> for Problem {
             PutError::Length { .. } => Self::new(StatusCode::FORBIDDEN, error.to_string()),
             PutError::Gone => Self::not_found(error.to_string()),
             PutError::Store(error) => error.into(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::body::to_bytes;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const ETAG: &str = "\"1-2\"";
+
+    /// Status, `Content-Range` and body of the answer about a file of these bytes.
+    fn asked(
+        bytes: &[u8],
+        fields: &[(header::HeaderName, &HeaderValue)],
+    ) -> (StatusCode, String, Vec<u8>) {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), bytes).unwrap();
+        let fields = fields.iter().map(|(name, value)| (name.clone(), (*value).clone()));
+        let headers: HeaderMap = fields.collect();
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        runtime.block_on(async {
+            let response = answer(file.path(), ETAG, &Method::GET, &headers).await;
+            let range = response.headers().get(header::CONTENT_RANGE);
+            let range = range.map_or("", |range| range.to_str().unwrap()).to_owned();
+            let status = response.status();
+            (status, range, to_bytes(response.into_body(), 1 << 20).await.unwrap().to_vec())
+        })
+    }
+
+    fn any_range() -> impl Strategy<Value = HeaderValue> {
+        let text = prop_oneof![
+            "bytes=[0-9]{0,2}-[0-9]{0,2}",
+            "bytes=[0-9]{15,25}-[0-9]{0,25}",
+            "bytes=[0-9 ,+-]{0,12}",
+            "[ -~]{0,20}",
+        ];
+        let text = text.prop_map(String::into_bytes);
+        let value = prop_oneof![text, prop::collection::vec(any::<u8>(), 0..12)];
+        value.prop_filter_map("no header", |value| HeaderValue::from_bytes(&value).ok())
+    }
+
+    fn any_if_range() -> impl Strategy<Value = Option<HeaderValue>> {
+        let junk = "[ -~]{0,12}";
+        let date = Just("Fri, 01 Jan 2100 00:00:00 GMT".to_owned());
+        let text = prop_oneof![Just(ETAG.to_owned()), Just(format!("W/{ETAG}")), date, junk];
+        prop::option::of(text.prop_map(|text| HeaderValue::from_str(&text).unwrap()))
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_range_is_asked_for_the_bytes_are_those_that_the_answer_names(
+            bytes in prop::collection::vec(any::<u8>(), 0..40), range in any_range(),
+            if_range in any_if_range(),
+        ) {
+            let mut fields = vec![(header::RANGE, &range)];
+            fields.extend(if_range.iter().map(|seen| (header::IF_RANGE, seen)));
+            let (status, content_range, body) = asked(&bytes, &fields);
+            let is_of_another = if_range.is_some_and(|seen| seen != ETAG);
+            match status {
+                StatusCode::OK => prop_assert_eq!(body, bytes),
+                StatusCode::PARTIAL_CONTENT => {
+                    prop_assert!(!is_of_another);
+                    let named = content_range.strip_prefix("bytes ").and_then(|range| {
+                        let (range, len) = range.split_once('/')?;
+                        let (first, last) = range.split_once('-')?;
+                        Some((first.parse().ok()?, last.parse().ok()?, len.parse().ok()?))
+                    });
+                    let (first, last, len): (usize, usize, usize) = named.unwrap();
+                    prop_assert_eq!(len, bytes.len());
+                    prop_assert_eq!(Some(&body[..]), bytes.get(first..=last));
+                }
+                _ => {
+                    prop_assert_eq!(status, StatusCode::RANGE_NOT_SATISFIABLE);
+                    prop_assert_eq!(content_range, format!("bytes */{}", bytes.len()));
+                }
+            }
+        }
+
+        #[test]
+        fn a_range_of_what_there_is_is_sent(
+            bytes in prop::collection::vec(any::<u8>(), 1..40), first: prop::sample::Index,
+            len in 1..50_usize,
+        ) {
+            let first = first.index(bytes.len());
+            let range = HeaderValue::from_str(&format!("bytes={first}-{}", first + len - 1)).unwrap();
+            let same = HeaderValue::from_static(ETAG);
+            let fields = [(header::RANGE, &range), (header::IF_RANGE, &same)];
+            let (status, _, body) = asked(&bytes, &fields);
+            prop_assert_eq!(status, StatusCode::PARTIAL_CONTENT);
+            prop_assert_eq!(body, &bytes[first..bytes.len().min(first + len)]);
         }
     }
 }

@@ -16,12 +16,15 @@ use tempfile::NamedTempFile;
 
 use super::{
     BlobError, BlobKey, BlobReader, Completed, LinkSecret, ListPage, MultipartId, ObjectInfo,
-    ObjectMeta, PartNumber, PresignGet, PresignPut, PutError, PutNew, PutWriter, StoredPart,
-    VerifyError, attribute, file_error, listing, signed_url, staging,
+    ObjectMeta, PartNumber, PresignGet, PutError, PutWriter, SignedPart, StoredPart, VerifyError,
+    attribute, file_error, listing, signed_url, staging,
 };
 
 /// Folder below the root for files being written. Not part of the store's contents.
 pub(super) const TEMP_FOLDER: &str = ".damwall-tmp";
+/// File in it that tells this store from any other, such as the empty folder that is there while the store's
+/// file system is not mounted.
+const MARKER: &str = "store-id";
 /// Leftovers of a crash older than this are removed at start.
 const TEMP_MAX_AGE: Duration = Duration::from_secs(24 * 3600);
 
@@ -29,6 +32,8 @@ const TEMP_MAX_AGE: Duration = Duration::from_secs(24 * 3600);
 #[derive(Clone, Debug)]
 pub struct FolderStore {
     root: Arc<Path>,
+    /// What its marker says.
+    id: Arc<str>,
     secret: LinkSecret,
 }
 
@@ -45,17 +50,6 @@ pub struct SignedFile {
     pub content_type: String,
     /// Signed `Content-Disposition`.
     pub content_disposition: String,
-}
-
-/// What a verified link may write.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct SignedPut {
-    /// The object.
-    pub key: BlobKey,
-    /// Exact length in bytes.
-    pub len_bytes: u64,
-    content_type: String,
-    part: Option<(MultipartId, PartNumber)>,
 }
 
 impl FolderStore {
@@ -77,19 +71,25 @@ impl FolderStore {
                      are not kept"
                 );
             }
-            Ok(root)
+            let id = mark(&temp)?;
+            Ok((root, id))
         };
-        let root = open().map_err(|source| BlobError::File {
+        let (root, id) = open().map_err(|source| BlobError::File {
             action: "open the folder",
             what: root.display().to_string(),
             source,
         })?;
-        Ok(Self { root: root.into(), secret })
+        Ok(Self { root: root.into(), id: id.into(), secret })
     }
 
     /// The folder, without symbolic links in its path.
     pub fn root(&self) -> &Path {
         &self.root
+    }
+
+    /// What tells this store from any other, wherever its folder is.
+    pub(crate) fn id(&self) -> &str {
+        &self.id
     }
 
     /// Reads a signed link back.
@@ -127,41 +127,32 @@ impl FolderStore {
     ///
     /// # Errors
     /// [`VerifyError::BadSignature`] or [`VerifyError::Expired`].
-    pub fn verify_put(
+    pub fn verify_part(
         &self,
         path: &str,
         query: &str,
         now: Timestamp,
-    ) -> Result<SignedPut, VerifyError> {
-        let link = signed_url::verify_put(&self.secret, path, query, now)?;
-        let signed_url::PutLink { key, content_type, len_bytes, part } = link;
-        Ok(SignedPut { key, len_bytes, content_type, part })
+    ) -> Result<SignedPart, VerifyError> {
+        signed_url::verify_part(&self.secret, path, query, now)
     }
 
     /// Takes what is sent to a verified link.
     ///
     /// # Errors
     /// [`PutError::Gone`] when the upload it belongs to has ended, or when the store cannot be written.
-    pub async fn receive(&self, put: &SignedPut) -> Result<PutWriter, PutError> {
-        let (root, put) = (self.root.clone(), put.clone());
-        let found = blocking(move || {
-            let info = ObjectInfo::of_mime(&put.content_type);
-            let target = staging::Target::find(&root, &put.key, info, put.part.as_ref());
-            Ok(target.map(|target| (target, put)))
-        });
-        let (target, put) = found.await?.ok_or(PutError::Gone)?;
-        PutWriter::open(target, put.key, put.len_bytes).await
+    pub async fn receive(&self, part: &SignedPart) -> Result<PutWriter, PutError> {
+        PutWriter::open(self.root.clone(), part.clone()).await
     }
 
-    pub(super) fn presign_put(
+    pub(super) fn presign_part(
         &self,
         key: &BlobKey,
-        part: Option<(&MultipartId, PartNumber)>,
+        part: (&MultipartId, PartNumber),
+        len_bytes: u64,
         ttl: Duration,
-        put: &PresignPut,
         now: Timestamp,
     ) -> String {
-        signed_url::sign_put(&self.secret, key, part, ttl, put, now)
+        signed_url::sign_part(&self.secret, key, part, len_bytes, ttl, now)
     }
 
     pub(super) async fn create_multipart(
@@ -254,16 +245,18 @@ impl FolderStore {
     }
 
     pub(super) async fn ping(&self) -> Result<(), BlobError> {
-        let what = || self.root.display().to_string();
-        match tokio::fs::metadata(&self.root).await {
-            Ok(meta) if meta.is_dir() => Ok(()),
-            Ok(_) => Err(BlobError::File {
-                action: "use",
-                what: what(),
-                source: io::ErrorKind::NotADirectory.into(),
-            }),
-            Err(source) => Err(BlobError::File { action: "reach", what: what(), source }),
-        }
+        let found = tokio::fs::read_to_string(self.root.join(TEMP_FOLDER).join(MARKER)).await;
+        let source = match found {
+            Ok(id) if *id == *self.id => return Ok(()),
+            Ok(_) => io::Error::other("another store is there now"),
+            Err(error) if is_absence(&error) => {
+                let what = "its file `.damwall-tmp/store-id` is gone; is it mounted?";
+                io::Error::new(error.kind(), what)
+            }
+            Err(error) => error,
+        };
+        let what = self.root.display().to_string();
+        Err(BlobError::File { action: "reach", what, source })
     }
 
     pub(super) async fn put_file(
@@ -274,7 +267,7 @@ impl FolderStore {
     ) -> Result<(), BlobError> {
         let from = from.to_owned();
         let fill = move |temp: &mut fs::File| io::copy(&mut fs::File::open(&from)?, temp).map(drop);
-        self.write(key, mime, fill, staging::show).await
+        self.write(key, mime, fill).await
     }
 
     pub(super) async fn put_bytes(
@@ -284,28 +277,7 @@ impl FolderStore {
         mime: &str,
     ) -> Result<(), BlobError> {
         let fill = move |temp: &mut fs::File| io::Write::write_all(temp, &body);
-        self.write(key, mime, fill, staging::show).await
-    }
-
-    pub(super) async fn put_new(
-        &self,
-        key: &BlobKey,
-        body: Bytes,
-        mime: &str,
-    ) -> Result<PutNew, BlobError> {
-        let fill = move |temp: &mut fs::File| io::Write::write_all(temp, &body);
-        self.write(key, mime, fill, |temp, root, key| {
-            temp.as_file().sync_all()?;
-            let folder = make_folder(root, key)?;
-            match temp.persist_noclobber(folder.join(key.name())) {
-                Ok(_) => fs::File::open(folder)?.sync_all().map(|()| PutNew::Stored),
-                Err(error) if error.error.kind() == io::ErrorKind::AlreadyExists => {
-                    Ok(PutNew::Exists)
-                }
-                Err(error) => Err(error.error),
-            }
-        })
-        .await
+        self.write(key, mime, fill).await
     }
 
     pub(super) async fn head(&self, key: &BlobKey) -> Result<Option<ObjectMeta>, BlobError> {
@@ -396,21 +368,20 @@ impl FolderStore {
         .await
     }
 
-    /// Fills a temporary file and hands it to `show`, which makes an object of it.
-    async fn write<T: Send + 'static>(
+    /// Fills a temporary file and makes an object of it.
+    async fn write(
         &self,
         key: &BlobKey,
         mime: &str,
         fill: impl FnOnce(&mut fs::File) -> io::Result<()> + Send + 'static,
-        show: impl FnOnce(NamedTempFile, &Path, &BlobKey) -> io::Result<T> + Send + 'static,
-    ) -> Result<T, BlobError> {
+    ) -> Result<(), BlobError> {
         let (root, key, info) = (self.root.clone(), key.clone(), ObjectInfo::of_mime(mime));
         blocking(move || {
             let write = || {
                 let mut temp = NamedTempFile::new_in(root.join(TEMP_FOLDER))?;
                 fill(temp.as_file_mut())?;
                 attribute::note(temp.as_file(), &info)?;
-                show(temp, &root, &key)
+                staging::show(temp, &root, &key)
             };
             write().map_err(file_error("write", &key))
         })
@@ -439,12 +410,29 @@ pub(super) fn make_folder(root: &Path, key: &BlobKey) -> io::Result<PathBuf> {
     Ok(folder)
 }
 
+/// Marks a store that is opened for the first time; returns what the mark says.
+fn mark(temp: &Path) -> io::Result<String> {
+    let path = temp.join(MARKER);
+    match fs::read_to_string(&path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        marked => return marked,
+    }
+    let mut marker = NamedTempFile::new_in(temp)?;
+    io::Write::write_all(&mut marker, hex::encode(rand::random::<[u8; 16]>()).as_bytes())?;
+    marker.as_file().sync_all()?;
+    match marker.persist_noclobber(&path) {
+        Err(error) if error.error.kind() != io::ErrorKind::AlreadyExists => Err(error.error),
+        // Another process may have been faster.
+        _ => fs::read_to_string(&path),
+    }
+}
+
 /// Removes what a crash left behind, but not what another process may be writing.
 fn remove_leftovers(temp: &Path) -> io::Result<()> {
     for entry in fs::read_dir(temp)? {
         let entry = entry?;
         // Uploads in parts last longer, and are ended by whoever knows of them.
-        if entry.file_type()?.is_dir() {
+        if entry.file_type()?.is_dir() || entry.file_name() == MARKER {
             continue;
         }
         let modified = entry.metadata().and_then(|meta| meta.modified());

@@ -61,6 +61,11 @@ pub(super) fn list(
             Ok(meta) => objects.push(ListedObject { key, meta: object_meta(&meta) }),
             // Deleted since its folder was read.
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            // The names in a folder may be read, and nothing else.
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+                unreadable.push(folder.clone());
+                stack.pop();
+            }
             Err(error) => return Err(error),
         }
     }

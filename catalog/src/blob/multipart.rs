@@ -99,24 +99,6 @@ pub enum Completed {
     Refused(String),
 }
 
-/// What became of a write that must not replace anything.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum PutNew {
-    /// It is there now.
-    Stored,
-    /// There was an object of that key, which is unchanged.
-    Exists,
-}
-
-/// How a signed link writes.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct PresignPut {
-    /// MIME type; the request is to say the same.
-    pub content_type: String,
-    /// Exact length in bytes.
-    pub len_bytes: u64,
-}
-
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;

@@ -317,12 +317,20 @@ fn timestamp(time: Option<&DateTime>) -> Option<Timestamp> {
     time.and_then(|time| Timestamp::from_second(time.secs()).ok())
 }
 
-fn status<E>(error: &SdkError<E>) -> Option<u16> {
-    error.raw_response().map(|response| response.status().as_u16())
-}
-
-fn is_not_found<E>(error: &SdkError<E>) -> bool {
-    status(error) == Some(404)
+/// Whether the store says that there is no such object or upload. A proxy before it, or a store without the
+/// bucket, answers 404 as well.
+fn is_not_found<E: ProvideErrorMetadata>(error: &SdkError<E>) -> bool {
+    match error.as_service_error().and_then(ProvideErrorMetadata::code) {
+        Some("NoSuchKey" | "NoSuchUpload") => true,
+        // What the SDK makes of a 404 without a body, as every answer to a HEAD is. Of a store it has one of
+        // these two headers: Garage 2 sends no id.
+        Some("NotFound") => error.raw_response().is_some_and(|response| {
+            let headers = response.headers();
+            headers.contains_key("x-amz-request-id")
+                || headers.get("content-type").is_some_and(|mime| mime.contains("xml"))
+        }),
+        _ => false,
+    }
 }
 
 fn s3_error<E>(action: &'static str, what: impl fmt::Display, error: &SdkError<E>) -> BlobError

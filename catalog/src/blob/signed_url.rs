@@ -1,5 +1,5 @@
 //! Links of the folder store, signed with HMAC-SHA256: `/blob/<key>?exp=&ct=&cd=&sig=` reads, and
-//! `/blob/<key>?exp=&ct=&len=&up=&part=&sig=` writes an object or a part of one.
+//! `/blob/<key>?exp=&len=&up=&part=&sig=` writes a part of an upload. None writes an object.
 //!
 //! Must not: read a clock, touch a file, or let a link say anything that was not signed.
 
@@ -11,9 +11,7 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_perc
 use sha2::Sha256;
 use url::form_urlencoded;
 
-use super::{
-    BlobKey, MultipartId, PartNumber, PresignGet, PresignPut, VerifyError, disposition::header_mime,
-};
+use super::{BlobKey, MultipartId, PartNumber, PresignGet, VerifyError, disposition::header_mime};
 
 /// Path under which the server answers signed links.
 pub const BLOB_PATH: &str = "/blob/";
@@ -60,14 +58,15 @@ pub(super) struct SignedGet {
     pub(super) content_disposition: String,
 }
 
-/// What a good link that writes asks for.
+/// What a good link may write.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct PutLink {
-    pub(super) key: BlobKey,
-    pub(super) content_type: String,
-    pub(super) len_bytes: u64,
-    /// The part that is written; `None` for the whole object.
-    pub(super) part: Option<(MultipartId, PartNumber)>,
+pub struct SignedPart {
+    /// The object that the upload makes.
+    pub key: BlobKey,
+    /// Exact length in bytes.
+    pub len_bytes: u64,
+    pub(super) id: MultipartId,
+    pub(super) number: PartNumber,
 }
 
 /// A link that reads `key` until `now + ttl`.
@@ -84,25 +83,20 @@ pub(super) fn sign_get(
     sign(secret, "GET", key, &fields)
 }
 
-/// A link that writes exactly `put.len_bytes` to `key`, or to a part of it, until `now + ttl`.
-pub(super) fn sign_put(
+/// A link that writes exactly `len_bytes` to a part of an upload of `key` until `now + ttl`.
+pub(super) fn sign_part(
     secret: &LinkSecret,
     key: &BlobKey,
-    part: Option<(&MultipartId, PartNumber)>,
+    (id, number): (&MultipartId, PartNumber),
+    len_bytes: u64,
     ttl: Duration,
-    put: &PresignPut,
     now: Timestamp,
 ) -> String {
-    let (up, part) = match part {
-        Some((id, number)) => (id.as_str(), number.get().to_string()),
-        None => ("", String::new()),
-    };
     let fields = [
         ("exp", &*expiry(now, ttl)),
-        ("ct", header_mime(&put.content_type)),
-        ("len", &*put.len_bytes.to_string()),
-        ("up", up),
-        ("part", &*part),
+        ("len", &*len_bytes.to_string()),
+        ("up", id.as_str()),
+        ("part", &*number.to_string()),
     ];
     sign(secret, "PUT", key, &fields)
 }
@@ -125,25 +119,19 @@ pub(super) fn verify_get(
 }
 
 /// Reads a link that writes back; otherwise like [`verify_get`].
-pub(super) fn verify_put(
+pub(super) fn verify_part(
     secret: &LinkSecret,
     path: &str,
     query: &str,
     now: Timestamp,
-) -> Result<PutLink, VerifyError> {
-    let fields = ["exp", "ct", "len", "up", "part"];
-    let (key, [_, ct, len, up, part]) = verify(secret, "PUT", path, query, fields, now)?;
+) -> Result<SignedPart, VerifyError> {
+    let fields = ["exp", "len", "up", "part"];
+    let (key, [_, len, up, part]) = verify(secret, "PUT", path, query, fields, now)?;
     let bad = VerifyError::BadSignature;
-    let part = match up.as_str() {
-        "" => None,
-        up => {
-            let id = up.parse().map_err(|_| bad)?;
-            let number: u16 = part.parse().map_err(|_| bad)?;
-            Some((id, PartNumber::new(number).ok_or(bad)?))
-        }
-    };
+    let id = up.parse().map_err(|_| bad)?;
+    let number = part.parse().ok().and_then(PartNumber::new).ok_or(bad)?;
     let len_bytes = len.parse().map_err(|_| bad)?;
-    Ok(PutLink { key, content_type: ct, len_bytes, part })
+    Ok(SignedPart { key, len_bytes, id, number })
 }
 
 fn expiry(now: Timestamp, ttl: Duration) -> String {
@@ -273,22 +261,20 @@ mod tests {
     fn link_that_writes_is_bound_to_part_length_and_time() {
         let key: BlobKey = "blobs/uploads/a".parse().unwrap();
         let (id, number) = ("ab12".parse().unwrap(), PartNumber::new(3).unwrap());
-        let put = PresignPut { content_type: "video/mp4".into(), len_bytes: 99 };
         let ttl = Duration::from_secs(60);
-        let url = sign_put(&secret(), &key, Some((&id, number)), ttl, &put, at(1000));
+        let url = sign_part(&secret(), &key, (&id, number), 99, ttl, at(1000));
         let check = |url: &str, now_secs| {
             let (path, query) = url.split_once('?').unwrap();
-            verify_put(&secret(), path, query, at(now_secs))
+            verify_part(&secret(), path, query, at(now_secs))
         };
         let link = check(&url, 1059).unwrap();
-        assert_eq!((link.len_bytes, link.part), (99, Some((id, number))));
+        assert_eq!((link.len_bytes, link.id, link.number), (99, id, number));
         assert_eq!(check(&url, 1060), Err(VerifyError::Expired));
         for (from, to) in [
             ("part=3", "part=4"),
             ("len=99", "len=100"),
             ("up=ab12", "up=ab13"),
             ("up=ab12", "up="),
-            ("mp4", "mp3"),
             ("uploads/a", "uploads/b"),
         ] {
             let changed = url.replace(from, to);
@@ -319,7 +305,7 @@ mod tests {
         fn verify_takes_any_text(path in "(/blob/)?\\PC{0,40}", query in "\\PC{0,80}") {
             let bad = VerifyError::BadSignature;
             prop_assert_eq!(verify_get(&secret(), &path, &query, at(0)), Err(bad));
-            prop_assert_eq!(verify_put(&secret(), &path, &query, at(0)), Err(bad));
+            prop_assert_eq!(verify_part(&secret(), &path, &query, at(0)), Err(bad));
         }
     }
 }

@@ -1,5 +1,4 @@
-//! Uploads in parts of the folder store: each part a file until all are put together, and every write
-//! that comes through a signed link.
+//! Uploads in parts of the folder store: each part a file until all are put together.
 //!
 //! Below the folder of temporary files there is `uploads/<id>/`, with `key` (the object to be, and as its
 //! attribute what it is stored with) and `part.00001.<etag>`. Must not: hold a part in memory, or show a part that is not whole. Blocks, all of
@@ -10,6 +9,7 @@ use std::{
     ffi::OsStr,
     fs, io,
     path::{Path, PathBuf},
+    sync::Arc,
     time::SystemTime,
 };
 
@@ -18,8 +18,8 @@ use sha2::{Digest, Sha256};
 use tempfile::NamedTempFile;
 
 use super::{
-    BlobError, BlobKey, Completed, MultipartId, ObjectInfo, PartNumber, StoredPart, attribute,
-    file_error,
+    BlobError, BlobKey, Completed, MultipartId, ObjectInfo, PartNumber, SignedPart, StoredPart,
+    attribute, file_error,
     folder::{TEMP_FOLDER, blocking, make_folder},
 };
 
@@ -194,37 +194,7 @@ pub(super) fn show(whole: NamedTempFile, root: &Path, key: &BlobKey) -> io::Resu
     fs::File::open(folder)?.sync_all()
 }
 
-/// Where what comes through a link goes.
-#[derive(Debug)]
-pub(super) enum Target {
-    Object { root: PathBuf, key: BlobKey, info: ObjectInfo },
-    Part { folder: PathBuf, number: PartNumber },
-}
-
-impl Target {
-    /// `None` when there is no such upload of this key.
-    pub(super) fn find(
-        root: &Path,
-        key: &BlobKey,
-        info: ObjectInfo,
-        part: Option<&(MultipartId, PartNumber)>,
-    ) -> Option<Self> {
-        let Some((id, number)) = part else {
-            return Some(Self::Object { root: root.to_owned(), key: key.clone(), info });
-        };
-        let folder = folder_of(root, id).filter(|folder| is_of(folder, key))?;
-        Some(Self::Part { folder, number: *number })
-    }
-
-    fn temp_folder(&self) -> PathBuf {
-        match self {
-            Self::Object { root, .. } => root.join(TEMP_FOLDER),
-            Self::Part { folder, .. } => folder.clone(),
-        }
-    }
-}
-
-/// A write that came through a signed link, shown only when it is finished; gone when dropped before.
+/// A part that comes through a signed link, shown only when it is finished; gone when dropped before.
 #[derive(Debug)]
 pub struct PutWriter {
     open: Open,
@@ -239,7 +209,9 @@ pub struct PutWriter {
 struct Open {
     temp: NamedTempFile,
     hasher: Sha256,
-    target: Target,
+    /// Of the upload.
+    folder: PathBuf,
+    number: PartNumber,
     key: BlobKey,
 }
 
@@ -263,18 +235,16 @@ pub enum PutError {
 }
 
 impl PutWriter {
-    pub(super) async fn open(
-        target: Target,
-        key: BlobKey,
-        expected_bytes: u64,
-    ) -> Result<Self, PutError> {
+    pub(super) async fn open(root: Arc<Path>, part: SignedPart) -> Result<Self, PutError> {
+        let SignedPart { key, len_bytes: expected_bytes, id, number } = part;
         let open = blocking(move || {
-            let temp = NamedTempFile::new_in(target.temp_folder());
-            let temp = temp.map_err(file_error("write", &key))?;
-            Ok(Open { temp, hasher: Sha256::new(), target, key })
+            let folder = folder_of(&root, &id).filter(|folder| is_of(folder, &key));
+            let Some(folder) = folder else { return Ok(None) };
+            let temp = NamedTempFile::new_in(&folder).map_err(file_error("write", &key))?;
+            Ok(Some(Open { temp, hasher: Sha256::new(), folder, number, key }))
         });
-        let waiting = BytesMut::new();
-        Ok(Self { open: open.await.map_err(gone)?, waiting, len_bytes: 0, expected_bytes })
+        let open = open.await.map_err(gone)?.ok_or(PutError::Gone)?;
+        Ok(Self { open, waiting: BytesMut::new(), len_bytes: 0, expected_bytes })
     }
 
     /// Takes the next bytes.
@@ -298,17 +268,11 @@ impl PutWriter {
         if self.len_bytes != self.expected_bytes {
             return Err(self.wrong_length());
         }
-        let Open { temp, hasher, target, key } = self.flush().await?.open;
+        let Open { temp, hasher, folder, number, key } = self.flush().await?.open;
         let mut etag = hex::encode(hasher.finalize());
         etag.truncate(ETAG_DIGITS);
         let finish = blocking(move || {
-            let finish = || match target {
-                Target::Object { root, key, info } => {
-                    attribute::note(temp.as_file(), &info).and_then(|_| show(temp, &root, &key))
-                }
-                Target::Part { folder, number } => show_part(temp, &folder, number, &etag),
-            };
-            finish().map_err(file_error("write", &key))?;
+            show_part(temp, &folder, number, &etag).map_err(file_error("write", &key))?;
             Ok(etag)
         });
         finish.await.map_err(gone)

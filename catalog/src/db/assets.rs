@@ -209,19 +209,14 @@ impl Catalog {
     pub async fn add_asset(&self, new: &NewAsset) -> Result<Added, CatalogError> {
         let now_ms = Timestamp::now().as_millisecond();
         let mut write = self.write().await?;
-        let replaced: Option<(i64, String)> =
-            query("SELECT seq, id FROM assets WHERE object_key = $1 AND id <> $2")
-                .bind(new.key.as_str())
-                .bind(new.id.as_str())
-                .fetch_optional(&mut write.tx)
-                .await?;
+        let replaced = write.replaced_by(new).await?;
         if let Some((replaced, id)) = &replaced {
             // It is needed until the new one has inherited, and a key is only one asset's.
             query("UPDATE assets SET object_key = '' WHERE seq = $1")
                 .bind(*replaced)
                 .execute(&mut write.tx)
                 .await?;
-            write.touch_assets(id.parse().iter());
+            write.touch_assets([id]);
         }
         let folder = write.folder(&new.folder).await?;
         let kind = AssetKind::of_mime(&new.mime);
@@ -329,6 +324,26 @@ impl Write {
         queue_job(&mut self.tx, id, JobKind::Derive).await?;
         self.touch(Tag::Jobs);
         Ok(())
+    }
+
+    /// The asset of other bytes that lay where a new one lies; it and one of the same bytes are locked.
+    async fn replaced_by(
+        &mut self,
+        new: &NewAsset,
+    ) -> Result<Option<(i64, AssetId)>, CatalogError> {
+        // What a camera still writes is an asset that nothing has replaced.
+        let other =
+            query("SELECT id FROM assets WHERE object_key = $1 AND id <> $2 AND recording = 0")
+                .bind(new.key.as_str())
+                .bind(new.id.as_str());
+        let Some((id,)) = other.clone().fetch_optional::<(String,)>(&mut self.tx).await? else {
+            return Ok(None);
+        };
+        let id: AssetId = id.parse().map_err(|_| CatalogError::BadRow { row: id, column: "id" })?;
+        let found = self.find(&[id.clone(), new.id.clone()]).await?;
+        // Until it was locked it may have followed its original elsewhere, or have been purged.
+        let is_there = other.fetch_optional::<(String,)>(&mut self.tx).await?;
+        Ok(found.into_iter().find(|(_, found)| *found == id).filter(|_| is_there.is_some()))
     }
 
     /// Gives an asset what people gave the one whose place it takes.

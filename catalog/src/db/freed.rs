@@ -75,11 +75,7 @@ impl Catalog {
     }
 
     /// Takes an object off the list; `false` while somebody is removing it.
-    pub(crate) async fn keep_object(
-        &self,
-        key: &BlobKey,
-        now: Timestamp,
-    ) -> Result<bool, CatalogError> {
+    pub(crate) async fn keep_object(&self, key: &BlobKey) -> Result<bool, CatalogError> {
         let is_freed = async || {
             let freed = query("SELECT object_key FROM freed_objects WHERE object_key = $1");
             let freed = freed.bind(key.as_str()).fetch_optional::<(String,)>(&self.pool);
@@ -91,7 +87,7 @@ impl Catalog {
         }
         query("DELETE FROM freed_objects WHERE object_key = $1 AND held_until_ms <= $2")
             .bind(key.as_str())
-            .bind(now.as_millisecond())
+            .bind(self.now().await?.as_millisecond())
             .execute(&self.pool)
             .await?;
         Ok(!is_freed().await?)

@@ -74,7 +74,7 @@ impl Catalog {
         lease_ms: i64,
         anew: bool,
     ) -> Result<Option<Checkpoint>, CatalogError> {
-        let now_ms = Timestamp::now().as_millisecond();
+        let now_ms = self.now().await?.as_millisecond();
         let mut tx = self.pool.begin_write().await?;
         query(
             "INSERT INTO reconcile_run (id, owner, lease_until_ms, started_ms) \
@@ -115,13 +115,24 @@ impl Catalog {
         Ok(Some(Checkpoint { start_after, checked_to: checked_to.unwrap_or_default() }))
     }
 
+    /// Notes which store is looked through, once it was claimed: the first one, or with `anew` any other.
+    /// Whether it is that one.
+    pub(crate) async fn is_same_store(&self, id: &str, anew: bool) -> Result<bool, CatalogError> {
+        let noted = query(
+            "UPDATE reconcile_run SET store_id = $1 \
+             WHERE id = 1 AND (store_id IS NULL OR store_id = $1 OR $2 = 1)",
+        );
+        let noted = noted.bind(id).bind(i64::from(anew)).execute(&self.pool).await?;
+        Ok(noted == 1)
+    }
+
     /// Keeps the look for longer; `false` when another process has it by now.
     pub(crate) async fn renew_reconcile(
         &self,
         owner: &str,
         lease_ms: i64,
     ) -> Result<bool, CatalogError> {
-        let until_ms = Timestamp::now().as_millisecond().saturating_add(lease_ms);
+        let until_ms = self.now().await?.as_millisecond().saturating_add(lease_ms);
         let renewed =
             query("UPDATE reconcile_run SET lease_until_ms = $2 WHERE id = 1 AND owner = $1")
                 .bind(owner)
@@ -188,7 +199,7 @@ impl Catalog {
         to: Option<&str>,
         limit: u32,
     ) -> Result<Vec<ScannedObject>, CatalogError> {
-        let rows = self.between(SELECT_SCANNED, after, to, limit);
+        let rows = self.between(&format!("{SELECT_SCANNED} WHERE"), after, to, limit);
         let rows = rows.fetch_all::<ScannedRow>(&self.pool).await?;
         rows.into_iter().map(scanned).collect()
     }
@@ -237,8 +248,10 @@ impl Catalog {
     ) -> Result<Vec<Original>, CatalogError> {
         let rows = self
             .between(
+                // A recording's object may be anywhere until it is whole.
                 "SELECT object_key, id, missing_originals.since_ms FROM assets \
-                 LEFT JOIN missing_originals ON missing_originals.asset_id = assets.id",
+                 LEFT JOIN missing_originals ON missing_originals.asset_id = assets.id \
+                 WHERE recording = 0 AND",
                 after,
                 to,
                 limit,
@@ -252,9 +265,10 @@ impl Catalog {
         rows.into_iter().map(original).collect()
     }
 
+    /// What `select`, up to its last condition, finds in a range of keys.
     fn between(
         &self,
-        select: &'static str,
+        select: &str,
         after: &str,
         to: Option<&str>,
         limit: u32,
@@ -265,7 +279,7 @@ impl Catalog {
             Some(to) => (format!("AND {bytes} <= $3"), vec![to.into()]),
             None => (String::new(), Vec::new()),
         };
-        let sql = format!("{select} WHERE {bytes} > $1 {to_clause} ORDER BY {bytes} LIMIT $2");
+        let sql = format!("{select} {bytes} > $1 {to_clause} ORDER BY {bytes} LIMIT $2");
         let values = [vec![after.into(), i64::from(limit).into()], to_value].concat();
         built_query(sql, values)
     }
@@ -280,6 +294,12 @@ impl Catalog {
             id.parse().map_err(|_| CatalogError::BadRow { row: id, column: "id" })
         };
         row.map(parse).transpose()
+    }
+
+    /// Whether a camera still writes the object.
+    pub(crate) async fn is_being_recorded(&self, key: &BlobKey) -> Result<bool, CatalogError> {
+        let row = query("SELECT seq FROM assets WHERE object_key = $1 AND recording = 1");
+        Ok(row.bind(key.as_str()).fetch_optional::<(i64,)>(&self.pool).await?.is_some())
     }
 
     /// Whether an original or a rendition lies at a key.
@@ -305,18 +325,6 @@ impl Catalog {
         .fetch_all::<(String,)>(&self.pool)
         .await?;
         rows.into_iter().map(|(key,)| parse_key(key)).collect()
-    }
-
-    /// Notes that an object lies where others put it while its asset was purged.
-    pub(crate) async fn leave_purged(&self, key: &BlobKey) -> Result<(), CatalogError> {
-        query(
-            "UPDATE scanned_objects SET reason = 'its asset was purged' \
-             WHERE object_key = $1 AND asset_id IS NULL",
-        )
-        .bind(key.as_str())
-        .execute(&self.pool)
-        .await?;
-        Ok(())
     }
 
     /// Notes whether an object that a look found is still there.

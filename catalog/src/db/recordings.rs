@@ -128,6 +128,15 @@ impl Catalog {
         if is_known {
             write.remove_asset(seq).await?;
         } else {
+            // Whatever was found out about the bytes that there were: they have another name now.
+            for statement in [
+                "DELETE FROM jobs WHERE asset_id = $1",
+                "DELETE FROM asset_metadata WHERE asset_id = $1",
+                "DELETE FROM missing_originals WHERE asset_id = $1",
+                "UPDATE scanned_objects SET asset_id = NULL WHERE asset_id = $1",
+            ] {
+                query(statement).bind(id.as_str()).execute(&mut write.tx).await?;
+            }
             query(
                 "UPDATE assets SET id = $2, object_key = $3, size_bytes = $4, duration_ms = $5, \
                  recording = 0 WHERE seq = $1",

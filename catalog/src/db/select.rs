@@ -180,8 +180,11 @@ impl Catalog {
         let index = builder.facets().first().copied().and_then(facet_index);
         let (_, from) = builder.from(Plan::Scan, index.or(Some("assets_by_created")));
         let conditions = builder.conditions(Plan::Scan).join(" AND ");
-        let ranges: Vec<String> =
-            ranges.iter().map(|(start, end)| format!("({start}, {end})")).collect();
+        // PostgreSQL takes numbers that are small for shorter ones.
+        let ranges: Vec<String> = ranges
+            .iter()
+            .map(|(start, end)| format!("(CAST({start} AS BIGINT), CAST({end} AS BIGINT))"))
+            .collect();
         let sql = format!(
             "WITH span (first, after) AS (VALUES {}) SELECT span.first, (SELECT COUNT(*) \
              FROM {from} WHERE a.created_ms >= span.first AND a.created_ms < span.after \

@@ -77,7 +77,8 @@ impl Catalog {
     /// until it returns none.
     ///
     /// Those that Damwall put there (`keys::is_own`) are on the list of objects to be removed from then on,
-    /// by which whoever removes them hears of the same bytes coming back. All others are left alone.
+    /// by which whoever removes them hears of the same bytes coming back. All others are left alone, and
+    /// are no news to the next look through the store.
     ///
     /// # Errors
     /// When the catalog cannot be written; nothing is forgotten then.
@@ -128,6 +129,12 @@ impl Write {
             let bad = |column| CatalogError::BadRow { row: id_text.clone(), column };
             let id: AssetId = id_text.parse().map_err(|_| bad("id"))?;
             let key: BlobKey = key.parse().map_err(|_| bad("object_key"))?;
+            // What others put into the store stays there, with every copy of it. In this transaction: a
+            // process that ends after it would leave them to the next look as if they were new.
+            query("UPDATE scanned_objects SET reason = 'its asset was purged' WHERE asset_id = $1")
+                .bind(&id_text)
+                .execute(&mut self.tx)
+                .await?;
             freed.extend(self.remove_asset(seq).await?);
             if keys::is_own(key.as_str()) {
                 self.free_objects([&key]).await?;

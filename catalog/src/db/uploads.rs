@@ -29,6 +29,8 @@ pub(crate) struct UploadRow {
     pub(crate) store_upload: MultipartId,
     /// What it is to be put together from, once that was asked for.
     pub(crate) parts: Vec<UploadPart>,
+    /// Attempts at verifying it that failed for no fault of what was sent.
+    pub(crate) attempts: u32,
 }
 
 /// An upload that is now this process's to verify.
@@ -41,7 +43,7 @@ pub(crate) struct ClaimedUpload {
 
 /// Columns of a [`Record`]. By name: a version that adds one may run beside this one.
 const COLUMNS: &str = "id, asset_id, name, folder, size_bytes, mime, modified_ms, part_bytes, \
-    store_upload_id, state, parts, reason, created_ms";
+    store_upload_id, state, parts, reason, created_ms, attempts";
 
 /// Uploads that `rest` chooses.
 fn select(rest: &'static str) -> Statement {
@@ -216,19 +218,34 @@ impl Catalog {
         Ok(renewed == 1)
     }
 
-    /// Leaves an upload to be verified by anyone, from `not_before` on.
-    pub(crate) async fn release_upload(
-        &self,
-        upload: &ClaimedUpload,
-        not_before: Timestamp,
-    ) -> Result<(), CatalogError> {
+    /// Leaves an upload to be verified by anyone, as if this attempt had not been.
+    pub(crate) async fn release_upload(&self, upload: &ClaimedUpload) -> Result<(), CatalogError> {
         query(
-            "UPDATE uploads SET claim = NULL, held_until_ms = $3 \
+            "UPDATE uploads SET claim = NULL, held_until_ms = 0 \
              WHERE id = $1 AND claim = $2 AND state = 'verifying'",
         )
         .bind(upload.row.upload.id.as_str())
         .bind(&upload.claim)
+        .execute(&self.pool)
+        .await?;
+        Ok(())
+    }
+
+    /// Leaves an upload to be verified by anyone, from `not_before` on, with a sentence that says why.
+    pub(crate) async fn postpone_upload(
+        &self,
+        upload: &ClaimedUpload,
+        reason: &str,
+        not_before: Timestamp,
+    ) -> Result<(), CatalogError> {
+        query(
+            "UPDATE uploads SET claim = NULL, held_until_ms = $3, reason = $4, \
+             attempts = attempts + 1 WHERE id = $1 AND claim = $2 AND state = 'verifying'",
+        )
+        .bind(upload.row.upload.id.as_str())
+        .bind(&upload.claim)
         .bind(not_before.as_millisecond())
+        .bind(reason)
         .execute(&self.pool)
         .await?;
         Ok(())
@@ -265,10 +282,34 @@ impl Catalog {
         Ok(settled == 1)
     }
 
-    /// Forgets an upload.
-    pub(crate) async fn delete_upload(&self, id: &UploadId) -> Result<(), CatalogError> {
-        query("DELETE FROM uploads WHERE id = $1").bind(id.as_str()).execute(&self.pool).await?;
+    /// From open, or from waiting to be verified, to failed: from then on nobody verifies it. Nothing is
+    /// written while somebody does, or once it is settled.
+    pub(crate) async fn end_upload(
+        &self,
+        id: &UploadId,
+        now: Timestamp,
+    ) -> Result<(), CatalogError> {
+        query(
+            "UPDATE uploads SET state = 'failed', reason = 'It was ended.', claim = NULL \
+             WHERE id = $1 AND (state = 'open' OR state = 'verifying' \
+             AND (claim IS NULL OR held_until_ms <= $2))",
+        )
+        .bind(id.as_str())
+        .bind(now.as_millisecond())
+        .execute(&self.pool)
+        .await?;
         Ok(())
+    }
+
+    /// Forgets an upload if it is still in that state; whether it was.
+    pub(crate) async fn forget_upload(
+        &self,
+        id: &UploadId,
+        state: UploadState,
+    ) -> Result<bool, CatalogError> {
+        let forgotten = query("DELETE FROM uploads WHERE id = $1 AND state = $2");
+        let forgotten = forgotten.bind(id.as_str()).bind(state.as_str()).execute(&self.pool);
+        Ok(forgotten.await? == 1)
     }
 }
 
@@ -287,6 +328,7 @@ row! {
         parts: Option<String>,
         reason: Option<String>,
         created_ms: i64,
+        attempts: i64,
     }
 }
 
@@ -318,6 +360,7 @@ impl Record {
             modified_at: self.modified_ms.map(|ms| at("modified_ms", ms)).transpose()?,
             store_upload: self.store_upload_id.parse().map_err(|_| bad("store_upload_id"))?,
             parts: parts.map_err(|_| bad("parts"))?,
+            attempts: u32::try_from(self.attempts).map_err(|_| bad("attempts"))?,
             mime: self.mime.clone(),
         })
     }
@@ -356,6 +399,7 @@ mod tests {
             modified_at: None,
             store_upload: "store".parse().unwrap(),
             parts: Vec::new(),
+            attempts: 0,
         };
         catalog.insert_upload(&row).await.unwrap();
         let claim = async |now| catalog.claim_upload(after(now), after(now + 10)).await.unwrap();
@@ -368,17 +412,20 @@ mod tests {
         assert_eq!(claim(19).await, None, "for longer");
         let second = claim(20).await.expect("the first is gone");
         let is_lost = async |attempt: &ClaimedUpload| {
-            catalog.release_upload(attempt, begun).await.unwrap();
+            catalog.release_upload(attempt).await.unwrap();
+            catalog.postpone_upload(attempt, "late", begun).await.unwrap();
             !catalog.renew_upload(attempt, after(99)).await.unwrap()
                 && !catalog.settle_upload(attempt, Err("failed")).await.unwrap()
         };
         assert!(is_lost(&first).await);
         assert_eq!(claim(29).await, None, "the second has it");
 
-        catalog.release_upload(&second, after(25)).await.unwrap();
+        catalog.postpone_upload(&second, "The store was away.", after(25)).await.unwrap();
         assert!(is_lost(&second).await);
         assert_eq!(claim(24).await, None, "later");
         let third = claim(25).await.unwrap();
+        let reason = third.row.upload.reason.as_deref();
+        assert_eq!((third.row.attempts, reason), (1, Some("The store was away.")));
         assert_eq!(catalog.release_cut_off_uploads().await.unwrap(), 1);
         assert!(is_lost(&third).await);
         let fourth = claim(0).await.unwrap();

@@ -18,7 +18,7 @@ use jiff::Timestamp;
 
 use super::ImportOutcome;
 use crate::{
-    blob::{BlobError, BlobStore},
+    blob::{BlobError, BlobKey, BlobStore},
     db::{Added, Catalog, CatalogError, NewAsset, SeenFile},
     facts::{self, Facts},
     keys,
@@ -173,8 +173,10 @@ impl Importer {
         }
         let key = keys::original(id);
         keep_object(&self.catalog, &key).await?;
-        if let Err(outcome) = self.store_original(path, stamp, &facts).await {
-            return Ok(outcome);
+        match self.store_original(path, &facts).await {
+            Ok(true) => {}
+            Ok(false) => return Ok(ImportOutcome::Failed(CHANGED.into())),
+            Err(error) => return Ok(store_failed(&error)),
         }
         if known.is_some() {
             self.catalog.original_found(id, &key).await?;
@@ -221,29 +223,45 @@ impl Importer {
         self.catalog.follow_file(&asset.id, &path.to_string_lossy(), &name_of(path), &folder).await
     }
 
-    /// Copies the file into the store unless its bytes are there.
-    async fn store_original(
+    /// Copies the file into the store unless its bytes are there. `false` if it is not what was hashed any
+    /// more: somebody writes to it.
+    async fn store_original(&self, path: &Path, facts: &Facts) -> Result<bool, BlobError> {
+        let key = keys::original(&facts.id);
+        let stored = self.store.head(&key).await?;
+        if stored.is_some_and(|meta| meta.len_bytes == facts.len_bytes) {
+            return Ok(true);
+        }
+        // What bears the name of its bytes was read where it lies; others may have the same bytes.
+        let staged = keys::staged_copy();
+        let taken = self.take_copy(path, &staged, &key, facts).await;
+        if !matches!(taken, Ok(true)) {
+            // If this fails as well, it is swept with what uploads have left.
+            let _ = self.store.delete(&staged).await;
+        }
+        taken
+    }
+
+    async fn take_copy(
         &self,
         path: &Path,
-        was: Stamp,
+        staged: &BlobKey,
+        key: &BlobKey,
         facts: &Facts,
-    ) -> Result<(), ImportOutcome> {
-        let key = keys::original(&facts.id);
-        let stored = self.store.head(&key).await.map_err(|error| store_failed(&error))?;
-        if stored.is_some_and(|meta| meta.len_bytes == facts.len_bytes) {
-            return Ok(());
+    ) -> Result<bool, BlobError> {
+        self.store.put_file(staged, path, &facts.mime).await?;
+        let (_, reader) = self.store.open(staged).await?;
+        let copy = facts::of_stream(reader, &name_of(path)).await.map_err(|source| {
+            BlobError::File { action: "read", what: staged.to_string(), source }
+        })?;
+        let is_same = copy.is_some_and(|copy| copy.id == facts.id);
+        if is_same {
+            self.store.move_object(staged, key).await?;
         }
-        self.store.put_file(&key, path, &facts.mime).await.map_err(|error| store_failed(&error))?;
-        // A file being written to is not what was hashed any more, and must not bear that name.
-        if stamp(path).await.is_ok_and(|now| now == was) {
-            return Ok(());
-        }
-        self.store.delete(&key).await.map_err(|error| store_failed(&error))?;
-        Err(ImportOutcome::Failed(
-            "It changed while it was being imported; import it again.".into(),
-        ))
+        Ok(is_same)
     }
 }
+
+const CHANGED: &str = "It changed while it was being imported; import it again.";
 
 fn unreadable(error: &dyn std::fmt::Display) -> ImportOutcome {
     ImportOutcome::Failed(format!("It cannot be read: {error}."))
@@ -308,7 +326,7 @@ pub fn parse_folder(text: &str) -> Result<String, &'static str> {
     if folder.is_empty() {
         return Ok(String::new());
     }
-    match folder.parse::<crate::blob::BlobKey>() {
+    match folder.parse::<BlobKey>() {
         Ok(_) => Ok(folder.to_owned()),
         Err(_) => Err("expected names between slashes, none of them empty, `.` or `..`"),
     }
@@ -327,6 +345,10 @@ pub(super) fn canonical(paths: &[PathBuf]) -> Vec<PathBuf> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{
+        blob::{FolderStore, LinkSecret},
+        db::CatalogUrl,
+    };
 
     fn check(folder: &str, root: &str, path: &str, expected: &str) {
         assert_eq!(folder_of(folder, Path::new(root), Path::new(path)), expected);
@@ -339,6 +361,44 @@ mod tests {
         check("", "/home/x/Photos", "/home/x/Photos/2024/a.jpg", "2024");
         check("", "/", "/mnt/a.jpg", "mnt");
         assert_eq!(folder_named_like(Path::new("/home/x/Photos")), "Photos");
+    }
+
+    #[tokio::test]
+    async fn a_file_that_changes_behind_its_stamp_bears_no_name_of_other_bytes() {
+        const JPEG: &[u8] = b"\xff\xd8\xff\xe0\0\x10JFIF\0 and whatever else";
+        let dir = tempfile::tempdir().unwrap();
+        let url = CatalogUrl::Sqlite(dir.path().join("catalog.sqlite"));
+        let folder = FolderStore::open(&dir.path().join("store"), LinkSecret::new([1; 32]));
+        let run = Importer {
+            catalog: Catalog::open(&url).await.unwrap(),
+            store: BlobStore::Folder(folder.unwrap()),
+            root: dir.path().into(),
+            folder: "".into(),
+            node: "".into(),
+            purged: Purged::Leave,
+            progress: Arc::default(),
+        };
+        let path = dir.path().join("a.jpg");
+        fs::write(&path, JPEG).unwrap();
+        let was = stamp(&path).await.unwrap();
+        let facts = || look_at(&path, was, &run.progress).unwrap().unwrap();
+        let (seen, key) = (facts(), keys::original(&facts().id));
+        // Of the same length, at the same time.
+        let modified = fs::metadata(&path).unwrap().modified().unwrap();
+        fs::write(&path, JPEG.to_ascii_uppercase()).unwrap();
+        File::options().write(true).open(&path).unwrap().set_modified(modified).unwrap();
+        assert_eq!(stamp(&path).await.unwrap(), was);
+
+        let outcome = run.store_and_add(&path, was, seen).await.unwrap();
+        assert_eq!(outcome, ImportOutcome::Failed(CHANGED.into()));
+        assert_eq!(run.catalog.counts().await.unwrap().assets, 0);
+        assert_eq!(run.store.list("", None, 9).await.unwrap().objects, []);
+
+        fs::write(&path, JPEG).unwrap();
+        let outcome = run.store_and_add(&path, was, facts()).await.unwrap();
+        assert!(matches!(outcome, ImportOutcome::Imported(_)), "{outcome:?}");
+        assert_eq!(run.store.read(&key, 99).await.unwrap(), JPEG);
+        assert_eq!(run.store.list("", None, 9).await.unwrap().objects.len(), 1);
     }
 
     #[test]

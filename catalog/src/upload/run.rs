@@ -9,13 +9,17 @@ use tokio::time::{Instant, MissedTickBehavior, interval, interval_at, sleep};
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
-use super::{Uploads, verify};
+use super::{UploadError, Uploads, verify};
 use crate::db::{CatalogError, ClaimedUpload};
 
 /// Uploads verified at once: each reads as fast as the store gives.
 const PARALLEL: usize = 2;
-/// After a store that could not be reached, and for uploads that another process accepted.
-const RETRY: Duration = Duration::from_secs(5);
+/// How often uploads are looked for whose time has come, or that another process accepted.
+const POLL: Duration = Duration::from_secs(5);
+/// Attempts at an upload whose failures are not its fault: over an hour of a store that is away.
+const ATTEMPTS_MAX: u32 = 16;
+/// Wait between attempts at most.
+const LONGEST_RETRY: Duration = Duration::from_secs(600);
 /// How often stale uploads are looked for.
 const SWEEP_EVERY: Duration = Duration::from_secs(3600);
 
@@ -26,12 +30,32 @@ pub struct UploadOptions {
     pub lease: Duration,
     /// Nobody else works on this catalog: what is held when [`Uploads::run`] begins was cut off.
     pub is_alone: bool,
+    /// Wait after a store that fails; each further one is twice as long.
+    pub first_retry: Duration,
 }
 
 impl Default for UploadOptions {
-    /// Half a minute, and others may be at it too.
+    /// Half a minute, others may be at it too, and they wait 5 s at first.
     fn default() -> Self {
-        Self { lease: Duration::from_secs(30), is_alone: false }
+        Self {
+            lease: Duration::from_secs(30),
+            is_alone: false,
+            first_retry: Duration::from_secs(5),
+        }
+    }
+}
+
+/// Wait before the attempt after `attempts` that failed; `None` when there is to be none.
+fn retry_in(attempts: u32, first_retry: Duration) -> Option<Duration> {
+    let factor = 2_u32.saturating_pow(attempts.saturating_sub(1));
+    (attempts < ATTEMPTS_MAX).then(|| first_retry.saturating_mul(factor).min(LONGEST_RETRY))
+}
+
+/// What is said of an upload whose store or catalog failed.
+fn reason(error: &UploadError) -> &'static str {
+    match error {
+        UploadError::Store(error) if error.is_full() => "The blob store has no room for it.",
+        _ => "The blob store could not take it.",
     }
 }
 
@@ -62,7 +86,7 @@ impl Uploads {
                 biased;
                 () = token.cancelled() => return,
                 () = asked => {}
-                () = sleep(RETRY) => {}
+                () = sleep(POLL) => {}
             }
         }
     }
@@ -88,7 +112,7 @@ impl Uploads {
 
     async fn verify_waiting(&self, token: &CancellationToken) -> Result<(), CatalogError> {
         while !token.is_cancelled() {
-            let now = Timestamp::now();
+            let now = self.0.catalog.now().await?;
             let claimed = self.0.catalog.claim_upload(now, self.held_until(now)).await?;
             let Some(upload) = claimed else { break };
             let attempted = self.attempt(&upload, token).await;
@@ -112,9 +136,7 @@ impl Uploads {
         let (catalog, id) = (&self.0.catalog, &upload.row.upload.id);
         let outcome = tokio::select! {
             biased;
-            () = token.cancelled() => {
-                return catalog.release_upload(upload, Timestamp::UNIX_EPOCH).await;
-            }
+            () = token.cancelled() => return catalog.release_upload(upload).await,
             outcome = verify::verify(catalog, &self.0.store, upload) => outcome,
             // Both go on at once: a renewal may have to wait for a transaction of the work to end.
             () = self.lost(upload) => {
@@ -128,10 +150,30 @@ impl Uploads {
                 info!(upload = %id, %asset, ?added, "upload {id} is asset {asset}");
             }
             Ok(Err(reason)) => info!(upload = %id, reason, "upload {id} failed: {reason}"),
-            Err(error) => {
-                warn!(upload = %id, %error, "upload {id} is tried again: {error}");
-                catalog.release_upload(upload, Timestamp::now() + RETRY).await?;
-            }
+            Err(error) => self.try_again(upload, &error).await?,
+        }
+        Ok(())
+    }
+
+    /// Postpones an upload whose store or catalog failed, or gives it up.
+    async fn try_again(
+        &self,
+        upload: &ClaimedUpload,
+        error: &UploadError,
+    ) -> Result<(), CatalogError> {
+        let (catalog, id) = (&self.0.catalog, &upload.row.upload.id);
+        let reason = reason(error);
+        if let Some(wait) = retry_in(upload.row.attempts + 1, self.0.options.first_retry) {
+            let retry_in_s = wait.as_secs();
+            warn!(upload = %id, %error, retry_in_s, "upload {id} is tried again: {error}");
+            let not_before = catalog.now().await? + wait;
+            return catalog.postpone_upload(upload, reason, not_before).await;
+        }
+        warn!(upload = %id, %error, "upload {id} is given up: {error}");
+        if catalog.settle_upload(upload, Err(reason)).await?
+            && let Err(error) = self.remove_sent(&upload.row).await
+        {
+            warn!(upload = %id, %error, "what was sent of {id} stays until it is swept: {error}");
         }
         Ok(())
     }
@@ -143,13 +185,46 @@ impl Uploads {
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             ticks.tick().await;
-            let held_until = self.held_until(Timestamp::now());
-            match self.0.catalog.renew_upload(upload, held_until).await {
+            let renewed = async {
+                let held_until = self.held_until(self.0.catalog.now().await?);
+                self.0.catalog.renew_upload(upload, held_until).await
+            };
+            match renewed.await {
                 Ok(true) => {}
                 Ok(false) => return,
                 // It is still ours until the lease ends; the next tick tries again.
                 Err(error) => warn!(%error, "an upload's lease is not renewed: {error}"),
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::ErrorKind;
+
+    use super::*;
+    use crate::blob::BlobError;
+
+    #[test]
+    fn attempts_come_later_and_later_and_end() {
+        let first = Duration::from_secs(5);
+        let secs: Vec<_> =
+            (1..=ATTEMPTS_MAX).map(|n| retry_in(n, first).map(|wait| wait.as_secs())).collect();
+        assert_eq!(secs[..4], [Some(5), Some(10), Some(20), Some(40)]);
+        assert_eq!(secs[ATTEMPTS_MAX as usize - 2..], [Some(600), None]);
+        assert!(secs.iter().flatten().sum::<u64>() > 3600);
+        assert_eq!(retry_in(u32::MAX, first), None);
+    }
+
+    #[test]
+    fn a_store_without_room_is_told_as_such() {
+        let failed = |kind: ErrorKind| {
+            let what = "it".to_owned();
+            reason(&BlobError::File { action: "upload", what, source: kind.into() }.into())
+        };
+        assert!(failed(ErrorKind::StorageFull).contains("no room"));
+        assert!(failed(ErrorKind::QuotaExceeded).contains("no room"));
+        assert!(!failed(ErrorKind::PermissionDenied).contains("no room"));
     }
 }

@@ -100,7 +100,7 @@ pub async fn send(store: &BlobStore, url: &str, content_type: Option<&str>, body
         // The server's route does no more than this.
         BlobStore::Folder(store) => {
             let (path, query) = url.split_once('?').unwrap();
-            let Ok(signed) = store.verify_put(path, query, Timestamp::now()) else {
+            let Ok(signed) = store.verify_part(path, query, Timestamp::now()) else {
                 return Answer::status(403);
             };
             let write = async {

@@ -120,3 +120,30 @@ async fn a_purge_that_postgresql_undoes_for_another_is_done_again() {
     writes.commit().await.unwrap();
     assert_eq!(purge.await.unwrap().unwrap(), [keys::original(&id(1))]);
 }
+
+#[tokio::test]
+async fn an_asset_that_takes_anothers_place_is_locked_with_it_in_everyones_order() {
+    let db = Database::postgres();
+    let catalog = db.open().await;
+    for n in [1, 2] {
+        let new = NewAsset::new(id(n), &format!("{n}.jpg"), 1, "image/jpeg");
+        catalog.add_asset(&new).await.unwrap();
+    }
+    let mut other = sqlx::PgConnection::connect(&db.postgres_url()).await.unwrap();
+    let mut writes = other.begin().await.unwrap();
+    let lock = |n| {
+        let sql = format!("SELECT seq FROM assets WHERE id = '{}' FOR NO KEY UPDATE", id(n));
+        sqlx::AssertSqlSafe(sql)
+    };
+    // Of the two the other one is not to look for a way out.
+    writes.execute("SET LOCAL deadlock_timeout = '1min'").await.unwrap();
+    writes.execute(lock(1)).await.unwrap();
+    // The bytes of the first, where the second lies.
+    let new =
+        NewAsset { key: keys::original(&id(2)), ..NewAsset::new(id(1), "2.jpg", 1, "image/jpeg") };
+    let added = tokio::spawn(async move { catalog.add_asset(&new).await });
+    until_waiting(&db, 1).await;
+    writes.execute(lock(2)).await.unwrap();
+    writes.commit().await.unwrap();
+    assert_eq!(added.await.unwrap().unwrap(), Added::Known);
+}

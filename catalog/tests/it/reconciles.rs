@@ -1,15 +1,22 @@
-use std::{fs, time::Duration};
+use std::{
+    collections::BTreeSet,
+    env,
+    fs::{self, Permissions},
+    os::unix::fs::{MetadataExt as _, PermissionsExt as _},
+    process::Command,
+    time::Duration,
+};
 
 use bytes::Bytes;
 use catalog::{
     BlobKey, BlobStore, ReconcileOptions, ReconcileSummary, Tag,
-    blob::S3Store,
+    blob::{FolderStore, LinkSecret, S3Store},
     reconcile,
     reconcile::{From, ReconcileError, reconcile_key},
 };
 use domain::{Asset, AssetPatch, AssetQuery};
 
-use crate::{fixture::Fixture, media, weed::Weed};
+use crate::{fixture::Fixture, library::recording, media, weed::Weed};
 
 fn key(text: &str) -> BlobKey {
     text.parse().unwrap()
@@ -148,6 +155,24 @@ async fn what_others_put_into_the_store_is_purged_from_the_catalog_alone_and_sta
 }
 
 #[tokio::test]
+async fn what_was_purged_stays_so_with_every_copy_of_it_when_the_process_ended_before_it_removed_anything()
+ {
+    let f = Fixture::new().await;
+    put(&f, "theirs.jpg", media::jpeg(40, 30)).await;
+    put(&f, "trip/copy.jpg", media::jpeg(40, 30)).await;
+    look(&f).await;
+    let asset = f.asset().await;
+    f.catalog.trash(std::slice::from_ref(&asset.id)).await.unwrap();
+    // No further: the process has ended.
+    assert_eq!(f.catalog.purge(jiff::Timestamp::MAX).await.unwrap(), [key(&asset.key)]);
+    let quiet = look(&f).await;
+    assert!(!quiet.is_change() && f.assets().await.is_empty(), "{quiet:?}");
+    // Other bytes under such a key are news.
+    put(&f, "trip/copy.jpg", media::jpeg(44, 30)).await;
+    assert_eq!(look(&f).await.registered, 1);
+}
+
+#[tokio::test]
 async fn an_asset_whose_object_was_replaced_lives_on_in_a_copy() {
     let f = Fixture::new().await;
     put(&f, "a.jpg", media::jpeg(40, 30)).await;
@@ -239,11 +264,109 @@ async fn a_folder_that_is_not_there_is_no_reason_to_call_anything_missing() {
     let f = Fixture::new().await;
     put(&f, "a.jpg", media::jpeg(40, 30)).await;
     look(&f).await;
-    fs::rename(f.store_root(), f.dir.path().join("unmounted")).unwrap();
+    let unmounted = f.dir.path().join("unmounted");
+    fs::rename(f.store_root(), &unmounted).unwrap();
+    let is_refused = async || {
+        let options = ReconcileOptions::default();
+        let error = reconcile(&f.catalog, &f.store, &options, |_| {}).await.unwrap_err();
+        assert!(matches!(error, ReconcileError::Store(_)), "{error}");
+        let told = reconcile_key(&f.catalog, &f.store, &key("a.jpg")).await;
+        assert!(matches!(told, Err(ReconcileError::Store(_))), "{told:?}");
+        assert!(!is_missing(&f, &f.asset().await).await);
+    };
+    is_refused().await;
+    // What is there when nothing is mounted, and then another store.
+    fs::create_dir(f.store_root()).unwrap();
+    is_refused().await;
+
+    // Nor is another store, for a process that begins with it, unless somebody asks for just that.
+    let empty = FolderStore::open(f.store_root(), LinkSecret::new([1; 32])).unwrap();
+    let empty = BlobStore::Folder(empty);
     let options = ReconcileOptions::default();
-    let error = reconcile(&f.catalog, &f.store, &options, |_| {}).await.unwrap_err();
-    assert!(matches!(error, ReconcileError::Store(_)), "{error}");
-    assert!(!is_missing(&f, &f.asset().await).await);
+    let refused = reconcile(&f.catalog, &empty, &options, |_| {}).await;
+    assert!(matches!(refused, Err(ReconcileError::OtherStore)), "{refused:?}");
+    let options = ReconcileOptions { from: From::Beginning, ..options };
+    assert_eq!(reconcile(&f.catalog, &empty, &options, |_| {}).await.unwrap().missing, 1);
+
+    fs::remove_dir_all(f.store_root()).unwrap();
+    fs::rename(&unmounted, f.store_root()).unwrap();
+    let back = reconcile(&f.catalog, &f.store, &options, |_| {}).await.unwrap();
+    assert_eq!((back.found_again, back.missing), (1, 0));
+    assert!(!look(&f).await.is_change());
+    f.store.ping().await.unwrap();
+}
+
+/// Runs this test again as somebody who may not read everything, as root may; whether it had to.
+fn is_run_without_privilege(name: &str) -> bool {
+    const AGAIN: &str = "DAMWALL_TEST_WITHOUT_PRIVILEGE";
+    if env::var_os(AGAIN).is_some() || fs::metadata("/proc/self").unwrap().uid() != 0 {
+        return false;
+    }
+    let mut command = Command::new("setpriv");
+    command
+        .args(["--bounding-set", "-dac_override,-dac_read_search"])
+        .arg(env::current_exe().unwrap())
+        .args([&format!("reconciles::{name}"), "--exact", "--nocapture"])
+        .env(AGAIN, "")
+        .env_remove("DAMWALL_TEST_DATABASE");
+    assert!(command.status().expect("setpriv of util-linux runs it").success());
+    true
+}
+
+#[tokio::test]
+async fn a_folder_that_may_not_be_read_is_told_of_and_left_as_it_was() {
+    if is_run_without_privilege("a_folder_that_may_not_be_read_is_told_of_and_left_as_it_was") {
+        return;
+    }
+    let f = Fixture::new().await;
+    for (n, name) in
+        ["a.jpg", "closed/b.jpg", "closed/below/c.jpg", "named/d.jpg", "z.jpg"].iter().enumerate()
+    {
+        put(&f, name, media::jpeg(40 + n as u32, 30)).await;
+    }
+    look(&f).await;
+    let before = f.assets().await;
+    assert_eq!(before.len(), 5);
+    let set_mode = |folder: &str, mode| {
+        fs::set_permissions(f.store_root().join(folder), Permissions::from_mode(mode)).unwrap();
+    };
+    set_mode("closed", 0o000);
+    // The names in it may be read, and nothing else.
+    set_mode("named", 0o444);
+    put(&f, "zz.jpg", media::jpeg(50, 30)).await;
+    let partly = look(&f).await;
+    assert_eq!((partly.registered, partly.missing, partly.moved), (1, 0, 0), "{partly:?}");
+    let told: BTreeSet<&str> = partly.failures.iter().map(|failed| failed.key.as_str()).collect();
+    assert_eq!(told, BTreeSet::from(["closed/", "named/"]));
+    for asset in before {
+        assert!(!is_missing(&f, &asset).await, "{asset:?}");
+    }
+    for folder in ["closed", "named"] {
+        set_mode(folder, 0o755);
+    }
+    let quiet = look(&f).await;
+    assert_eq!((quiet.is_change(), quiet.failed), (false, 0), "{quiet:?}");
+}
+
+#[tokio::test]
+async fn a_recording_under_way_is_left_to_its_recorder() {
+    let f = Fixture::new().await;
+    let keys = ["recordings/yard/1.mp4", "recordings/yard/2.mp4"];
+    for key_text in keys {
+        f.catalog.begin_recording(&recording(key_text)).await.unwrap();
+    }
+    // So far it looks like anything else; of the other there is nothing yet.
+    put(&f, keys[0], media::jpeg(40, 30)).await;
+    let quiet = look(&f).await;
+    assert_eq!((quiet.is_change(), quiet.failed), (false, 0), "{quiet:?}");
+    for key_text in keys {
+        reconcile_key(&f.catalog, &f.store, &key(key_text)).await.unwrap();
+    }
+    let under_way = f.catalog.recordings_under_way().await.unwrap();
+    assert_eq!((under_way.len(), f.assets().await.len()), (2, 2), "and nothing else");
+    for recording in under_way {
+        assert!(!is_missing(&f, &recording).await);
+    }
 }
 
 #[tokio::test]

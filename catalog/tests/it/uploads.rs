@@ -25,7 +25,12 @@ pub struct Library {
 
 /// The uploads of a process that has just begun and is the only one.
 fn begun_alone(fixture: &Fixture) -> Uploads {
-    let options = UploadOptions { is_alone: true, ..UploadOptions::default() };
+    retrying_after(fixture, UploadOptions::default().first_retry)
+}
+
+/// The same, which waits that long after a store that fails.
+fn retrying_after(fixture: &Fixture, first_retry: Duration) -> Uploads {
+    let options = UploadOptions { is_alone: true, first_retry, ..UploadOptions::default() };
     Uploads::with_options(fixture.catalog.clone(), fixture.store.clone(), options)
 }
 
@@ -227,9 +232,12 @@ async fn what_is_aborted_or_left_behind_is_cleaned_up(fixture: Fixture) {
     for orphan in ["blobs/uploads/orphan", "derived/mp4-1080p/orphan"].map(key) {
         library.fixture.store.create_multipart(&orphan, &Default::default()).await.unwrap();
     }
+    // Of one that ended before it moved what it had put together.
+    let staged = key("blobs/uploads/staged");
+    library.fixture.store.put_bytes(&staged, "x".into(), "image/jpeg").await.unwrap();
     let in_days = |days: i64| Timestamp::now() + SignedDuration::from_hours(24 * days);
     assert_eq!(library.uploads.sweep(in_days(6)).await.unwrap(), 0);
-    assert_eq!(library.uploads.sweep(in_days(8)).await.unwrap(), 3);
+    assert_eq!(library.uploads.sweep(in_days(8)).await.unwrap(), 4);
     assert_eq!(library.uploads.find(&left.id).await.unwrap(), None);
     library.assert_no_parts().await;
     assert!(library.fixture.store.list("", None, 9).await.unwrap().objects.is_empty());
@@ -370,6 +378,57 @@ async fn a_store_that_is_down_says_so_and_the_upload_is_verified_when_it_is_back
     assert!(matches!(refused, Err(UploadError::Store(_))), "{refused:?}");
     assert_eq!(library.complete(&upload).await.state, UploadState::Done);
     library.assert_only(&bytes).await;
+}
+
+/// An upload whose parts are all there, in a store that cannot put them together.
+async fn refused_by_its_store(first_retry: Duration) -> (Library, Upload) {
+    let mut library = Library::new(Fixture::new().await);
+    library.uploads = retrying_after(&library.fixture, first_retry);
+    let bytes = media::jpeg(64, 48);
+    let upload = library.begin(announced("a.jpg", &bytes)).await;
+    library.send_all(&upload, &bytes).await;
+    // A file where the store wants a folder.
+    std::fs::write(library.fixture.store_root().join("blobs"), "in the way").unwrap();
+    (library, upload)
+}
+
+#[tokio::test]
+async fn an_upload_that_cannot_be_put_together_is_given_up_in_the_end_and_says_why() {
+    let (library, upload) = refused_by_its_store(Duration::ZERO).await;
+    let failed = library.complete(&upload).await;
+    assert_eq!(failed.state, UploadState::Failed);
+    assert_eq!(failed.reason.as_deref(), Some("The blob store could not take it."));
+    library.assert_no_parts().await;
+    library.uploads.abort(&upload.id).await.unwrap();
+    assert_eq!(library.uploads.unfinished().await.unwrap(), []);
+}
+
+#[tokio::test]
+async fn an_upload_that_waits_for_its_next_attempt_says_why_and_may_be_ended() {
+    let (library, upload) = refused_by_its_store(Duration::from_secs(3600)).await;
+    let token = CancellationToken::new();
+    let failed_once = async {
+        library.uploads.complete(&upload.id, &[], Duration::ZERO).await.unwrap();
+        let reason = async {
+            loop {
+                if let Some(reason) =
+                    library.uploads.find(&upload.id).await.unwrap().unwrap().reason
+                {
+                    return reason;
+                }
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        let reason = tokio::time::timeout(PATIENCE, reason).await.expect("it is tried");
+        assert_eq!(reason, "The blob store could not take it.");
+        let waiting = library.uploads.find(&upload.id).await.unwrap().unwrap();
+        assert_eq!(waiting.state, UploadState::Verifying);
+        library.uploads.abort(&upload.id).await.unwrap();
+        token.cancel();
+    };
+    tokio::join!(library.uploads.run(token.clone()), failed_once);
+    assert_eq!(library.uploads.find(&upload.id).await.unwrap(), None);
+    library.assert_no_parts().await;
 }
 
 #[tokio::test]

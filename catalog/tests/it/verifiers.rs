@@ -105,7 +105,7 @@ pub fn store(endpoint: &str) -> BlobStore {
 }
 
 fn options(lease: Duration) -> UploadOptions {
-    UploadOptions { lease, is_alone: false }
+    UploadOptions { lease, ..UploadOptions::default() }
 }
 
 /// A library whose verifiers go through the gate, and whose uploads do not.
@@ -177,6 +177,26 @@ on_both! {
         tokio::join!(one.run(token.clone()), other.run(token.clone()), verified);
         assert_eq!(gate.held(4).await.len(), 4);
         assert_eq!(library.fixture.assets().await.len(), 5);
+    }
+
+    async fn two_pages_that_complete_one_upload_at_once_are_told_the_same(db: Database) {
+        let weed = Weed::start().await;
+        let (library, gate) = (library(&db, &weed).await, Gate::before(&weed, GET).await);
+        let bytes = media::jpeg(64, 48);
+        let upload = library.begin(announced("a.jpg", &bytes)).await;
+        library.send_all(&upload, &bytes).await;
+        // The one asks for the parts when the other has had them put together.
+        let late = Uploads::new(db.open().await, store(&gate.endpoint));
+        let late = late.complete(&upload.id, &[], PATIENCE);
+        let meanwhile = async {
+            gate.held(1).await;
+            assert_eq!(library.complete(&upload).await.state, UploadState::Done);
+            gate.open();
+        };
+        let (late, ()) = tokio::join!(late, meanwhile);
+        assert_eq!(late.unwrap().state, UploadState::Done);
+        assert_eq!(state_of(&library, &upload).await, UploadState::Done);
+        library.assert_only(&bytes).await;
     }
 
     async fn what_a_killed_server_was_verifying_is_verified_by_another(db: Database) {

@@ -150,12 +150,16 @@ async fn what_is_wrong_with_an_upload_is_said_with_a_clear_status() {
     let cut =
         stream::iter([Ok(Bytes::from_static(&PICTURE[..5])), Err(std::io::Error::other("cut"))]);
     put(&open, &url, Body::from_stream(cut)).await.problem(400).await;
-    let left = files_below(&folder.path().join("blobs"));
-    assert_eq!(left, ["key"], "nothing of what was refused is left");
+    let left = || {
+        let mut left = files_below(&folder.path().join("blobs"));
+        left.retain(|name| name != "store-id");
+        left
+    };
+    assert_eq!(left(), ["key"], "nothing of what was refused is left");
 
     assert_eq!(open.send("DELETE", &path, &[], "").await.status, 204);
     put(&open, &url, PICTURE).await.problem(404).await;
-    assert!(files_below(&folder.path().join("blobs")).is_empty());
+    assert_eq!(left(), [""; 0]);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -15,7 +15,7 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
 use super::{S3Store, WORK_FACTOR, is_not_found, len_bytes, s3_error, signing, taking, timestamp};
 use crate::blob::{
-    BlobError, BlobKey, Completed, MultipartId, ObjectInfo, PartNumber, PresignPut, StoredPart,
+    BlobError, BlobKey, Completed, MultipartId, ObjectInfo, PartNumber, StoredPart,
     disposition::header_mime,
 };
 
@@ -27,26 +27,6 @@ const PART_ERRORS: [&str; 4] =
     ["InvalidPart", "InvalidPartOrder", "EntityTooSmall", "MalformedXML"];
 
 impl S3Store {
-    pub(in crate::blob) async fn presign_put(
-        &self,
-        key: &BlobKey,
-        ttl: Duration,
-        put: &PresignPut,
-        now: Timestamp,
-    ) -> Result<String, BlobError> {
-        let request = self
-            .signer
-            .put_object()
-            .bucket(&*self.bucket)
-            .key(key.as_str())
-            .content_type(header_mime(&put.content_type))
-            .content_length(signed_len(put.len_bytes));
-        match request.presigned(signing(key, ttl, now)?).await {
-            Ok(signed) => Ok(signed.uri().to_owned()),
-            Err(error) => Err(s3_error("sign a link to", key, &error)),
-        }
-    }
-
     pub(in crate::blob) async fn presign_part(
         &self,
         key: &BlobKey,
@@ -235,6 +215,22 @@ impl S3Store {
     ) -> Result<(), BlobError> {
         let info = ObjectInfo { mime: mime.unwrap_or_default(), metadata };
         let id = self.create_multipart(to, &info).await?;
+        let copied = self.copy_parts(source, len_bytes, to, &id).await;
+        if copied.is_err() {
+            // If this fails as well, it ends with the other stale ones.
+            let _ = self.abort_multipart(to, &id).await;
+        }
+        copied
+    }
+
+    /// Copies an object in parts, and has them put together.
+    async fn copy_parts(
+        &self,
+        source: &str,
+        len_bytes: u64,
+        to: &BlobKey,
+        id: &MultipartId,
+    ) -> Result<(), BlobError> {
         let mut parts = Vec::new();
         let mut start = 0;
         while start < len_bytes {
@@ -254,23 +250,28 @@ impl S3Store {
                 .customize()
                 .config_override(self.working())
                 .send()
-                .await;
-            let copied = match copied {
-                Ok(copied) => copied,
-                Err(error) => {
-                    // Otherwise it ends with the other stale ones.
-                    let _ = self.abort_multipart(to, &id).await;
-                    return Err(s3_error("copy to", to, &error));
-                }
-            };
+                .await
+                .map_err(|error| s3_error("copy to", to, &error))?;
             let etag = copied.copy_part_result.and_then(|result| result.e_tag);
-            parts.push((number, etag.unwrap_or_default()));
+            let etag = etag.ok_or_else(|| bad_answer("copy to", to, "a part has no etag"))?;
+            parts.push((number, etag));
             start = end;
         }
-        match self.complete_multipart(to, &id, &parts).await? {
+        self.put_together("copy to", to, id, &parts).await
+    }
+
+    /// Makes one object of parts that were only just sent: nobody else can have ended the upload.
+    pub(super) async fn put_together(
+        &self,
+        action: &'static str,
+        key: &BlobKey,
+        id: &MultipartId,
+        parts: &[(PartNumber, String)],
+    ) -> Result<(), BlobError> {
+        match self.complete_multipart(key, id, parts).await? {
             Completed::Stored => Ok(()),
-            Completed::Gone => Err(bad_answer("copy to", to, "the copy was ended")),
-            Completed::Refused(reason) => Err(bad_answer("copy to", to, &reason)),
+            Completed::Gone => Err(bad_answer(action, key, "the upload was ended")),
+            Completed::Refused(reason) => Err(bad_answer(action, key, &reason)),
         }
     }
 }

@@ -11,11 +11,10 @@ use futures::{StreamExt as _, TryStreamExt as _, stream};
 use super::{
     S3Store, SEND_BYTES_PER_SEC_MIN,
     multipart::{bad_answer, signed_len},
-    reason_chain, s3_error, status, taking,
+    reason_chain, s3_error, taking,
 };
 use crate::blob::{
-    BlobError, BlobKey, Completed, MultipartId, ObjectInfo, PARTS_MAX, PartNumber, PutNew,
-    disposition::header_mime,
+    BlobError, BlobKey, MultipartId, ObjectInfo, PARTS_MAX, PartNumber, disposition::header_mime,
 };
 
 /// Parts of one file on their way at once.
@@ -30,23 +29,6 @@ impl S3Store {
     ) -> Result<(), BlobError> {
         let len_bytes = body.len() as u64;
         self.put(key, body.into(), len_bytes, mime).await
-    }
-
-    pub(in crate::blob) async fn put_new(
-        &self,
-        key: &BlobKey,
-        body: Bytes,
-        mime: &str,
-    ) -> Result<PutNew, BlobError> {
-        let timeout = self.send_timeout(body.len() as u64);
-        let request = self.client.put_object().bucket(&*self.bucket).key(key.as_str());
-        let request = request.if_none_match("*").content_type(header_mime(mime)).body(body.into());
-        match request.customize().config_override(taking(timeout)).send().await {
-            Ok(_) => Ok(PutNew::Stored),
-            // 409: another writer is at it, and one of the two will win.
-            Err(error) if matches!(status(&error), Some(412 | 409)) => Ok(PutNew::Exists),
-            Err(error) => Err(s3_error("write", key, &error)),
-        }
     }
 
     pub(in crate::blob) async fn put_file(
@@ -99,11 +81,7 @@ impl S3Store {
         let parts = parts(len_bytes, self.send_max_bytes).into_iter();
         let sent = parts.map(|part| self.send_part(key, id, path, part));
         let sent: Vec<_> = stream::iter(sent).buffered(SENDERS).try_collect().await?;
-        match self.complete_multipart(key, id, &sent).await? {
-            Completed::Stored => Ok(()),
-            Completed::Gone => Err(bad_answer("write", key, "the upload was ended")),
-            Completed::Refused(reason) => Err(bad_answer("write", key, &reason)),
-        }
+        self.put_together("write", key, id, &sent).await
     }
 
     async fn send_part(
