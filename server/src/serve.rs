@@ -248,7 +248,7 @@ async fn serve(
     jobs.spawn(async move { thumbs.run(thumb_changes, thumbs_token).await });
 
     let http_token = CancellationToken::new();
-    let http = tokio::spawn(http::serve(listener, front, http_token.clone()));
+    let http = tokio::spawn(http::serve(listener, front, http::STALL_TIMEOUT, http_token.clone()));
     println!("damwall listening on {}", url(local));
 
     let reload_when_told = async {
