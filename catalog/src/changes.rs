@@ -57,6 +57,8 @@ pub enum Tag {
     Filters,
     /// The jobs.
     Jobs,
+    /// The definitions of cameras.
+    Cameras,
     /// Anything: word of some changes was lost.
     Everything,
 }
@@ -76,6 +78,7 @@ impl fmt::Display for Tag {
             Self::Collections => "collections",
             Self::Filters => "filters",
             Self::Jobs => "jobs",
+            Self::Cameras => "cameras",
             Self::Everything => "everything",
         })
     }
@@ -92,6 +95,7 @@ impl FromStr for Tag {
             "collections" => Self::Collections,
             "filters" => Self::Filters,
             "jobs" => Self::Jobs,
+            "cameras" => Self::Cameras,
             "everything" => Self::Everything,
             _ => {
                 let id = text.strip_prefix("asset:").ok_or(ParseTagError)?;

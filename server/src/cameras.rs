@@ -1,17 +1,18 @@
 //! What cameras there are to be: those of the configuration file, and those added by the API, kept in the
 //! catalog. Must not: look at a request, or know what a camera is doing (the live plane does).
 //!
-//! The file wins where both define the same id.
+//! The file wins where both define the same id. Several servers may share a catalog: before one changes
+//! something it reads what the others did, and when another did, it reads that.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     fmt,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
 use app::ssr::{Answer, CameraAdmin, CameraAdminError};
-use catalog::{Catalog, CatalogError};
+use catalog::{Catalog, CatalogError, Tag};
 use domain::{
     CameraDefinition, CameraDetails, CameraId, CameraProbe, ManagedBy, MediaSettings, ProbedTrack,
     RtspTransport,
@@ -22,11 +23,20 @@ use media::{
     live,
 };
 use serde::{Deserialize, Deserializer, de::Error as _};
-use tokio::{sync::Semaphore, time::timeout};
+use tokio::{
+    sync::{
+        Semaphore,
+        broadcast::{self, error::RecvError},
+    },
+    time::timeout,
+};
+use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
 /// Longest name of a camera, in characters.
 const MAX_NAME_LEN: usize = 200;
+/// Ids that lead elsewhere: to the page that adds a camera, and to the API's own probe.
+const RESERVED_IDS: [&str; 2] = ["new", "probe"];
 /// Most cameras of the API.
 const MAX_CAMERAS: usize = 1000;
 /// Time for a camera that is probed.
@@ -152,6 +162,10 @@ impl CameraSpec {
         }
     }
 
+    fn to_json(&self) -> Result<String, CameraAdminError> {
+        serde_json::to_string(&self.definition()).map_err(unavailable)
+    }
+
     /// What is shown.
     fn details(&self, managed: ManagedBy) -> CameraDetails {
         CameraDetails {
@@ -200,12 +214,47 @@ struct Inner {
 struct Defined {
     config: BTreeMap<CameraId, CameraSpec>,
     api: BTreeMap<CameraId, CameraSpec>,
+    /// Of the catalog, and not understood here.
+    left_out: BTreeSet<String>,
 }
 
 impl Defined {
     fn find(&self, id: &CameraId) -> Option<(&CameraSpec, ManagedBy)> {
         let of_api = || self.api.get(id).map(|spec| (spec, ManagedBy::Api));
         self.config.get(id).map(|spec| (spec, ManagedBy::Config)).or_else(of_api)
+    }
+
+    /// Every camera that is to run.
+    fn all(&self) -> impl Iterator<Item = (&CameraSpec, ManagedBy)> {
+        let is_hidden = |spec: &CameraSpec| self.config.contains_key(&spec.id);
+        let config = self.config.values().map(|spec| (spec, ManagedBy::Config));
+        let api = self.api.values().filter(move |spec| !is_hidden(spec));
+        config.chain(api.map(|spec| (spec, ManagedBy::Api)))
+    }
+
+    /// Takes over the catalog's cameras.
+    fn set_api(&mut self, definitions: Vec<(String, String)>) {
+        let left_out = std::mem::take(&mut self.left_out);
+        self.api.clear();
+        for (id, json) in definitions {
+            // Only another version of this program can have kept what this one refuses.
+            let spec = serde_json::from_str::<CameraDefinition>(&json)
+                .map_err(|_| CameraAdminError::Invalid("the definition is not understood".into()))
+                .and_then(|definition| CameraSpec::new(definition, None));
+            match spec {
+                Ok(spec) => drop(self.api.insert(spec.id.clone(), spec)),
+                Err(cause) => {
+                    if !left_out.contains(&id) {
+                        error!(camera.id = id, "camera {id} is left out: {cause}");
+                    }
+                    self.left_out.insert(id);
+                }
+            }
+        }
+    }
+
+    fn set_config(&mut self, config: Vec<CameraSpec>) {
+        self.config = config.into_iter().map(|spec| (spec.id.clone(), spec)).collect();
     }
 }
 
@@ -219,51 +268,72 @@ impl CameraRegistry {
         live: live::Cameras,
         config: Vec<CameraSpec>,
     ) -> Result<Self, CatalogError> {
-        let mut api = BTreeMap::new();
-        for (id, json) in catalog.camera_definitions().await? {
-            // Only another version of this program can have kept what this one refuses.
-            let spec = serde_json::from_str::<CameraDefinition>(&json)
-                .map_err(|_| CameraAdminError::Invalid("the definition is not understood".into()))
-                .and_then(|definition| CameraSpec::new(definition, None));
-            match spec {
-                Ok(spec) => drop(api.insert(spec.id.clone(), spec)),
-                Err(cause) => error!(camera.id = id, "camera {id} is left out: {cause}"),
-            }
-        }
+        let definitions = catalog.camera_definitions().await?;
         let registry = Self(Arc::new(Inner {
             live,
             catalog,
             one_change_at_a_time: tokio::sync::Mutex::default(),
-            defined: Mutex::new(Defined { config: BTreeMap::new(), api: api.clone() }),
+            defined: Mutex::default(),
             probes: Semaphore::new(MAX_PROBES),
         }));
-        let is_in_config = |id: &CameraId| config.iter().any(|spec| spec.id == *id);
-        for spec in api.values() {
-            if is_in_config(&spec.id) {
-                let id = &spec.id;
+        let define = |defined: &mut Defined| {
+            defined.set_config(config);
+            defined.set_api(definitions);
+            for id in defined.api.keys().filter(|id| defined.config.contains_key(*id)) {
                 warn!(camera.id = %id, "camera {id} is in the configuration file, which wins");
-            } else {
-                registry.0.live.put(spec.config());
             }
-        }
-        registry.set_config(config).await;
+        };
+        registry.define(define).await;
         Ok(registry)
+    }
+
+    /// Follows what other servers of the catalog do, until `token` is cancelled. `changes` must be older than
+    /// the registry.
+    pub async fn run(
+        &self,
+        mut changes: broadcast::Receiver<Arc<[Tag]>>,
+        token: CancellationToken,
+    ) {
+        let is_ours = |tag: &Tag| matches!(tag, Tag::Cameras | Tag::Everything);
+        let follow = async {
+            loop {
+                match changes.recv().await {
+                    Ok(tags) if !tags.iter().any(is_ours) => continue,
+                    Ok(_) | Err(RecvError::Lagged(_)) => {}
+                    // The catalog is gone: the program ends.
+                    Err(RecvError::Closed) => return,
+                }
+                let _turn = self.0.one_change_at_a_time.lock().await;
+                if let Err(cause) = self.read_catalog().await {
+                    // The next change, here or elsewhere, has it read again.
+                    error!(error = %cause, "cameras were changed elsewhere and are not read: {cause}");
+                }
+            }
+        };
+        token.run_until_cancelled(follow).await;
     }
 
     /// Takes other cameras from the configuration; only what differs is started or ended.
     pub async fn set_config(&self, config: Vec<CameraSpec>) {
         let _turn = self.0.one_change_at_a_time.lock().await;
-        let config: BTreeMap<_, _> =
-            config.into_iter().map(|spec| (spec.id.clone(), spec)).collect();
+        self.define(|defined| defined.set_config(config)).await;
+    }
+
+    /// Takes the cameras of the API as they are in the catalog now. The turn is the caller's.
+    async fn read_catalog(&self) -> Result<(), CatalogError> {
+        let definitions = self.0.catalog.camera_definitions().await?;
+        self.define(|defined| defined.set_api(definitions)).await;
+        Ok(())
+    }
+
+    /// Changes what is defined, and starts and ends what differs by it.
+    async fn define(&self, change: impl FnOnce(&mut Defined)) {
         let (gone, put) = {
             let mut defined = self.defined();
-            let old = std::mem::replace(&mut defined.config, config);
-            let removed = old.keys().filter(|id| !defined.config.contains_key(*id));
-            // A camera of the API that had stood behind one of the file is itself again.
-            let (back, gone): (Vec<_>, Vec<_>) =
-                removed.cloned().partition(|id| defined.api.contains_key(id));
-            let back = back.iter().filter_map(|id| defined.api.get(id));
-            let put: Vec<_> = defined.config.values().chain(back).map(CameraSpec::config).collect();
+            let before: Vec<_> = defined.all().map(|(spec, _)| spec.id.clone()).collect();
+            change(&mut defined);
+            let gone: Vec<_> = before.into_iter().filter(|id| defined.find(id).is_none()).collect();
+            let put: Vec<_> = defined.all().map(|(spec, _)| spec.config()).collect();
             (gone, put)
         };
         // All at once: each may take seconds to say goodbye to its camera.
@@ -296,15 +366,17 @@ impl CameraRegistry {
         definition: CameraDefinition,
     ) -> Result<CameraDetails, CameraAdminError> {
         let _turn = self.0.one_change_at_a_time.lock().await;
-        if definition.id.as_str() == "probe" {
-            return Err(CameraAdminError::Conflict("`probe` is a name of the API's own".into()));
+        let id = definition.id.clone();
+        if RESERVED_IDS.contains(&id.as_str()) {
+            let text = format!("`{id}` is a name of the program's own; choose another");
+            return Err(CameraAdminError::Conflict(text));
         }
-        match self.managed(&definition.id) {
-            Some(ManagedBy::Config) => return Err(of_config(&definition.id)),
-            Some(ManagedBy::Api) => {
-                let text = format!("there is a camera of the id `{}` already", definition.id);
-                return Err(CameraAdminError::Conflict(text));
-            }
+        let taken =
+            || CameraAdminError::Conflict(format!("there is a camera of the id `{id}` already"));
+        self.read_catalog().await.map_err(unavailable)?;
+        match self.managed(&id) {
+            Some(ManagedBy::Config) => return Err(of_config(&id)),
+            Some(ManagedBy::Api) => return Err(taken()),
             None if self.defined().api.len() >= MAX_CAMERAS => {
                 return Err(CameraAdminError::Conflict(format!(
                     "{MAX_CAMERAS} cameras are the most"
@@ -313,8 +385,14 @@ impl CameraRegistry {
             None => {}
         }
         let spec = CameraSpec::new(definition, None)?;
-        info!(camera.id = %spec.id, "camera {} added", spec.id);
-        self.keep(spec).await
+        let json = spec.to_json()?;
+        let is_added = self.0.catalog.add_camera_definition(id.as_str(), &json).await;
+        if !is_added.map_err(unavailable)? {
+            // Another server was faster.
+            return Err(taken());
+        }
+        info!(camera.id = %id, "camera {id} added");
+        Ok(self.put(spec))
     }
 
     async fn update_now(
@@ -322,24 +400,30 @@ impl CameraRegistry {
         definition: CameraDefinition,
     ) -> Result<CameraDetails, CameraAdminError> {
         let _turn = self.0.one_change_at_a_time.lock().await;
+        self.read_catalog().await.map_err(unavailable)?;
         let old = self.changeable(&definition.id)?;
         let spec = CameraSpec::new(definition, Some(&old))?;
+        let json = spec.to_json()?;
+        let is_there = self.0.catalog.change_camera_definition(spec.id.as_str(), &json).await;
+        if !is_there.map_err(unavailable)? {
+            // Another server has removed it; word of that comes.
+            return Err(CameraAdminError::NotFound);
+        }
         info!(camera.id = %spec.id, "camera {} changed", spec.id);
-        self.keep(spec).await
+        Ok(self.put(spec))
     }
 
-    async fn keep(&self, spec: CameraSpec) -> Result<CameraDetails, CameraAdminError> {
-        let json = serde_json::to_string(&spec.definition()).map_err(unavailable)?;
-        let kept = self.0.catalog.put_camera_definition(spec.id.as_str(), &json).await;
-        kept.map_err(unavailable)?;
+    /// Runs a camera as the catalog has it by now.
+    fn put(&self, spec: CameraSpec) -> CameraDetails {
         let (config, details) = (spec.config(), spec.details(ManagedBy::Api));
         self.defined().api.insert(spec.id.clone(), spec);
         self.0.live.put(config);
-        Ok(details)
+        details
     }
 
     async fn remove_now(&self, id: CameraId) -> Result<(), CameraAdminError> {
         let _turn = self.0.one_change_at_a_time.lock().await;
+        self.read_catalog().await.map_err(unavailable)?;
         self.changeable(&id)?;
         let removed = self.0.catalog.remove_camera_definition(id.as_str()).await;
         removed.map_err(unavailable)?;
@@ -384,11 +468,8 @@ impl CameraAdmin for CameraRegistry {
     fn list(&self) -> Answer<'_, Vec<CameraDetails>> {
         Box::pin(async {
             let defined = self.defined();
-            let hidden = |id: &CameraId| defined.config.contains_key(id);
-            let config = defined.config.values().map(|spec| spec.details(ManagedBy::Config));
-            let api = defined.api.values().filter(|spec| !hidden(&spec.id));
             let mut all: Vec<_> =
-                config.chain(api.map(|spec| spec.details(ManagedBy::Api))).collect();
+                defined.all().map(|(spec, managed)| spec.details(managed)).collect();
             all.sort_by(|a, b| a.id.cmp(&b.id));
             Ok(all)
         })

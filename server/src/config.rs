@@ -487,6 +487,20 @@ impl Config {
         self.store.root.clone().unwrap_or_else(|| self.server.data_dir.join("blobs"))
     }
 
+    /// Names the catalog and the store, without passwords: what is kept of one library's is no other's.
+    pub fn library_name(&self) -> String {
+        format!("{}, {}", self.catalog_url(), self.store_name())
+    }
+
+    fn store_name(&self) -> String {
+        if self.is_s3() {
+            let endpoint = self.store.endpoint.as_deref().unwrap_or_default();
+            format!("S3 bucket {} at {endpoint}", self.store.bucket)
+        } else {
+            format!("folder {}", self.store_root().display())
+        }
+    }
+
     /// Origins of pages that send to the bucket; `port` is the one listened on. Empty when nothing tells.
     pub fn store_origins(&self, port: u16) -> Vec<String> {
         if !self.store.cors_origins.is_empty() {
@@ -523,19 +537,14 @@ impl Config {
 
     /// A few lines for people, without secrets.
     pub fn summary(&self) -> String {
-        let store = if self.is_s3() {
-            let endpoint = self.store.endpoint.as_deref().unwrap_or_default();
-            format!("S3 bucket {} at {endpoint}", self.store.bucket)
-        } else {
-            format!("folder {}", self.store_root().display())
-        };
         let mut text = format!(
-            "the configuration is fine\n  pages    http://{}{}\n  WebRTC   UDP {}\n  data     {}\n  catalog  {}\n  store    {store}\n",
+            "the configuration is fine\n  pages    http://{}{}\n  WebRTC   UDP {}\n  data     {}\n  catalog  {}\n  store    {}\n",
             self.server.addr,
             if self.needs_token() { " (access token needed)" } else { "" },
             self.udp_addr(),
             self.server.data_dir.display(),
             self.catalog_url(),
+            self.store_name(),
         );
         for watch in &self.watch {
             let (path, folder) = (watch.path.display(), watch.library_folder());
@@ -1022,6 +1031,30 @@ mod tests {
         check("[store]\ncors_origins = [\"https://a.example\"]\n", &["https://a.example"]);
         let text = message("[store]\ncors_origins = [\"*\"]\n", &[]);
         assert!(text.starts_with("store.cors_origins[0]"), "{text}");
+    }
+
+    #[test]
+    fn a_library_is_named_by_its_catalog_and_store_and_by_no_secret() {
+        let name = |toml: &str| load(toml, &[]).unwrap().library_name();
+        let catalog = |url: &str| format!("[catalog]\nurl = \"{url}\"\n");
+        let bucket = "[store]\nendpoint = \"http://s3:8333\"\n\
+                      access_key = \"k\"\nsecret_key = \"s3cret\"\n";
+        let names = [
+            String::new(),
+            "[server]\ndata_dir = \"other\"\n".into(),
+            catalog("sqlite:other.sqlite"),
+            catalog("postgres://u:s3cret@db/media"),
+            catalog("postgres://u:s3cret@db/other"),
+            "[store]\nroot = \"other\"\n".into(),
+            bucket.into(),
+            format!("{bucket}bucket = \"other\"\n"),
+            bucket.replace("8333", "9000"),
+        ]
+        .map(|toml| name(&toml));
+        for (at, name) in names.iter().enumerate() {
+            assert!(!name.contains("s3cret"), "{name}");
+            assert!(!names[..at].contains(name), "{name}");
+        }
     }
 
     #[test]

@@ -133,7 +133,9 @@ pub(crate) async fn as_problems(request: Request, next: Next) -> Response {
     let response = next.run(request).await;
     let status = response.status();
     let content_type = response.headers().get(header::CONTENT_TYPE);
-    let is_text = content_type.is_none_or(|value| value.as_bytes().starts_with(b"text/plain"));
+    // Not one that is compressed: its bytes are no sentence any more.
+    let is_text = !response.headers().contains_key(header::CONTENT_ENCODING)
+        && content_type.is_none_or(|value| value.as_bytes().starts_with(b"text/plain"));
     if is_page || !is_text || !(status.is_client_error() || status.is_server_error()) {
         return response;
     }
@@ -175,5 +177,36 @@ impl IntoResponse for Problem {
             headers.insert(header::RETRY_AFTER, secs.into());
         }
         response
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::{Router, body::Body, http::Request, middleware::from_fn, routing::get};
+    use flate2::read::GzDecoder;
+    use tower::ServiceExt as _;
+    use tower_http::compression::CompressionLayer;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn an_error_that_is_compressed_already_can_still_be_read() {
+        const TEXT: &str = "a sentence of an extractor, long enough to be compressed";
+        let router = Router::new()
+            .route("/api/x", get(|| async { (StatusCode::BAD_REQUEST, TEXT) }))
+            .layer(CompressionLayer::new())
+            .layer(from_fn(as_problems));
+        for accepted in ["gzip", "identity"] {
+            let request = Request::get("/api/x").header(header::ACCEPT_ENCODING, accepted);
+            let answer =
+                router.clone().oneshot(request.body(Body::empty()).unwrap()).await.unwrap();
+            let (parts, body) = answer.into_parts();
+            let body = to_bytes(body, MAX_TEXT_BYTES).await.unwrap();
+            let text = match parts.headers.get(header::CONTENT_ENCODING) {
+                Some(_) => std::io::read_to_string(GzDecoder::new(&*body)).unwrap(),
+                None => String::from_utf8(body.to_vec()).unwrap(),
+            };
+            assert!(text.contains(TEXT), "{accepted}: {text}");
+        }
     }
 }

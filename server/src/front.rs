@@ -16,7 +16,7 @@ use std::{
 use axum::{
     Router,
     body::Body,
-    http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode},
+    http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, header},
     response::IntoResponse as _,
 };
 use bytes::Bytes;
@@ -27,6 +27,7 @@ use tracing::debug;
 
 use crate::{
     auth::Auth,
+    cache_policy::{CachePolicy, put_security_headers},
     cors::{self, AllowedOrigin},
     error::Problem,
     page_cache::{Chosen, Content, Key, Kind, Look, Page, PageCache, Served, Target, Waited},
@@ -154,13 +155,7 @@ impl Front {
                         Ok(front.serve(&page, served, headers, method, origin))
                     }
                     Waited::PassOn => front.pass_on(request).await,
-                    Waited::Busy => {
-                        let problem = Problem::new(
-                            StatusCode::SERVICE_UNAVAILABLE,
-                            "there is too much to do; try again",
-                        );
-                        Ok(problem.retry_after_secs(1).into_response().map(FrontBody::made))
-                    }
+                    Waited::Busy => Ok(busy()),
                 }
             })),
         }
@@ -218,6 +213,15 @@ where
         let begun = self.begin(&request);
         self.finish(begun, request)
     }
+}
+
+fn busy() -> Response<FrontBody> {
+    let text = "there is too much to do; try again";
+    let problem = Problem::new(StatusCode::SERVICE_UNAVAILABLE, text).retry_after_secs(1);
+    let mut response = problem.into_response();
+    response.headers_mut().insert(header::CACHE_CONTROL, CachePolicy::NoStore.header());
+    put_security_headers(response.headers_mut());
+    response.map(FrontBody::made)
 }
 
 /// A content as an answer to who sent these headers.
@@ -348,8 +352,87 @@ impl http_body::Body for FrontBody {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
+    use std::future::poll_fn;
+
+    use app::ssr::MadeFrom;
+    use axum::routing::get;
+    use catalog::{
+        BlobStore, Catalog, CatalogUrl, Tag,
+        blob::{FolderStore, LinkSecret},
+    };
+    use futures::future::{FutureExt as _, join_all};
+    use tempfile::TempDir;
+    use tokio::sync::{Semaphore, watch};
+
     use super::*;
+    use crate::{
+        page_cache::{FLIGHTS_MAX, RENDERS_AT_ONCE, Settings},
+        site,
+    };
+
+    /// Before a router that also makes the pages; with the folder of its catalog.
+    pub(crate) async fn front(router: Router, settings: Settings) -> (Front, TempDir) {
+        let folder = tempfile::tempdir().unwrap();
+        let url = CatalogUrl::Sqlite(folder.path().join("catalog.sqlite"));
+        let catalog = Catalog::open(&url).await.unwrap();
+        let store = FolderStore::open(folder.path(), LinkSecret::new([1; 32])).unwrap();
+        let clock = settings.clock.clone();
+        let front = Front::new(Parts {
+            pages: PageCache::new(router.clone(), settings),
+            router,
+            thumbs: ThumbCache::new(catalog, BlobStore::Folder(store), None, true, clock),
+            files: Files::read(&site::options(folder.path())),
+            auth: Auth::open(Vec::new()),
+            origins: Arc::default(),
+        });
+        (front, folder)
+    }
+
+    #[tokio::test]
+    async fn few_renders_run_at_once_and_who_comes_when_too_many_wait_is_sent_away() {
+        let gate = Arc::new(Semaphore::new(0));
+        // Renders that run, and the most there were.
+        let (count, mut counted) = watch::channel((0, 0));
+        let count = Arc::new(count);
+        let handler = {
+            let gate = gate.clone();
+            move |made_from: MadeFrom| async move {
+                made_from.note(Tag::Assets);
+                count.send_modify(|(now, most)| {
+                    *now += 1;
+                    *most = (*now).max(*most);
+                });
+                gate.acquire().await.unwrap().forget();
+                count.send_modify(|(now, _)| *now -= 1);
+                "made"
+            }
+        };
+        let router = Router::new().route("/assets", get(handler));
+        let (mut front, _folder) = front(router, Settings::default()).await;
+        let mut ask = |number: usize| {
+            let request = Request::get(format!("/assets?q={number}")).header("host", "localhost");
+            front.call(request.body(Body::empty()).unwrap()).map(Result::unwrap)
+        };
+        let mut askers = join_all((0..FLIGHTS_MAX).map(&mut ask));
+        // Once: each has its place then.
+        poll_fn(|context| Poll::Ready(askers.poll_unpin(context).is_pending())).await;
+
+        let busy = ask(FLIGHTS_MAX).await;
+        assert_eq!(busy.status(), StatusCode::SERVICE_UNAVAILABLE);
+        assert_eq!(busy.headers()["retry-after"], "1");
+        assert_eq!(busy.headers()["content-type"], "application/problem+json");
+        assert_eq!(busy.headers()["cache-control"], "private, no-store");
+        assert_eq!(busy.headers()["x-content-type-options"], "nosniff");
+
+        counted.wait_for(|(now, _)| *now >= RENDERS_AT_ONCE).await.unwrap();
+        gate.add_permits(FLIGHTS_MAX);
+        let answers = askers.await;
+        assert!(answers.iter().all(|answer| answer.status() == StatusCode::OK));
+        assert_eq!(*counted.borrow(), (0, RENDERS_AT_ONCE));
+        gate.add_permits(1);
+        assert_eq!(ask(FLIGHTS_MAX).await.status(), StatusCode::OK, "there is room again");
+    }
 
     #[test]
     fn an_asker_is_told_what_the_cache_did() {

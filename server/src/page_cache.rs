@@ -87,9 +87,9 @@ const MEMORY_MAX_BYTES: u64 = 64 << 20;
 /// An answer that nobody asked for so long is forgotten.
 const IDLE_MAX: Duration = Duration::from_secs(24 * 3600);
 /// Renders at once.
-const RENDERS_AT_ONCE: usize = 4;
+pub(crate) const RENDERS_AT_ONCE: usize = 4;
 /// Answers being made or waiting to be; above it askers are told to come again.
-const FLIGHTS_MAX: usize = 1024;
+pub(crate) const FLIGHTS_MAX: usize = 1024;
 /// A render that takes longer has failed.
 const RENDER_TIMEOUT: Duration = Duration::from_secs(20);
 /// Longest answer that is kept.
@@ -146,6 +146,7 @@ struct Inner {
     /// Makes an answer from a request with an `Access` in it.
     render: Router,
     renders: Semaphore,
+    render_timeout: Duration,
     /// One body at a time is compressed with brotli.
     brotli: Arc<Semaphore>,
     tasks: TaskTracker,
@@ -229,6 +230,7 @@ impl PageCache {
             lanes: Mutex::default(),
             render,
             renders: Semaphore::new(RENDERS_AT_ONCE),
+            render_timeout: RENDER_TIMEOUT,
             brotli: Arc::new(Semaphore::new(1)),
             tasks: TaskTracker::new(),
             rendered: AtomicU64::new(0),

@@ -84,7 +84,11 @@ pub fn router(state: AppState) -> Front {
                 .patch(api::library::rename_collection)
                 .delete(api::library::delete_collection),
         )
-        .route("/api/collections/{id}/assets", post(api::library::change_members))
+        .route(
+            "/api/collections/{id}/assets",
+            post(api::library::change_members)
+                .layer(DefaultBodyLimit::max(api::library::MEMBERS_BODY_BYTES)),
+        )
         .route("/api/filters", get(api::library::filters).post(api::library::create_filter))
         .route("/api/filters/{id}", delete(api::library::delete_filter))
         .route("/v1/folders", get(api::older::folders))

@@ -12,7 +12,7 @@ use tokio::{
     net::TcpListener,
     signal::unix::{SignalKind, signal},
     sync::mpsc,
-    time::timeout,
+    time::{sleep, timeout},
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::{error, info, warn};
@@ -40,6 +40,8 @@ const LIVE_THREADS: usize = 2;
 const HTTP_STOP_TIMEOUT: Duration = Duration::from_secs(3);
 /// Time for jobs to put back what they were doing.
 const JOBS_STOP_TIMEOUT: Duration = Duration::from_secs(10);
+/// Before a store that has no bucket for us is asked again.
+const BUCKET_RETRY: Duration = Duration::from_secs(5);
 
 /// Catalog and blob store of a configuration.
 #[derive(Debug)]
@@ -72,17 +74,13 @@ pub(crate) fn open_s3(config: &Config) -> Option<S3Store> {
     })
 }
 
-/// Opens the catalog and the blob store, making them as needed.
+/// Opens the catalog and the blob store, making them as needed. Does not connect to a bucket.
 ///
 /// # Errors
 /// When one of them cannot be had; the text says which and why.
 pub(crate) async fn open_library(config: &Config) -> anyhow::Result<Library> {
     let data_dir = make_data_dir(config)?;
     let store = if let Some(store) = open_s3(config) {
-        // Pages are served without a store; what needs it says so when it is asked for.
-        if let Err(cause) = store.ensure_bucket().await {
-            warn!(error = %cause, "the blob store is not ready: {cause}");
-        }
         BlobStore::S3(store)
     } else {
         let secret = secrets::read_or_make(&data_dir.join("link.key"))?;
@@ -90,6 +88,20 @@ pub(crate) async fn open_library(config: &Config) -> anyhow::Result<Library> {
     };
     let catalog = Catalog::open(&config.catalog_url()).await?;
     Ok(Library { catalog, store })
+}
+
+/// The same for a command, which needs the bucket now.
+///
+/// # Errors
+/// As those of [`open_library`].
+pub(crate) async fn open_library_and_bucket(config: &Config) -> anyhow::Result<Library> {
+    let library = open_library(config).await?;
+    if let BlobStore::S3(store) = &library.store
+        && let Err(cause) = store.ensure_bucket().await
+    {
+        warn!(error = %cause, "the blob store is not ready: {cause}");
+    }
+    Ok(library)
 }
 
 /// Reads the configuration again, from where it was first read.
@@ -143,21 +155,19 @@ async fn serve(
     let leptos = site::find()?;
     // Before the catalog is migrated: that is one process's work.
     let _lock = lock_data_dir(config)?;
-    let Library { catalog, store } = open_library(config).await?;
-    // From before the first page is made.
-    let (changes, thumb_changes) = (catalog.changes(), catalog.changes());
-    let counts = catalog.counts().await?;
-    info!(
-        assets = counts.assets, data_dir = %config.server.data_dir.display(),
-        "library of {} assets in {}", counts.assets, config.server.data_dir.display()
-    );
-
-    // Claimed before anything runs, so that a port in use is the first thing one hears.
-    let addr = config.server.addr;
-    let listener = TcpListener::bind(addr).await.with_context(|| {
-        format!("cannot listen on {addr}; choose another address with --addr or server.addr")
-    })?;
+    // A database may take its time to answer; a stop does not wait for it.
+    let (Library { catalog, store }, listener) = tokio::select! {
+        biased;
+        () = stop.wait() => {
+            info!("stopped before it had started");
+            return Ok(());
+        }
+        opened = open(config) => opened?,
+    };
     let local = listener.local_addr().context("cannot read the address listened on")?;
+    // From before the first page is made, and the first camera read.
+    let (changes, thumb_changes) = (catalog.changes(), catalog.changes());
+    let camera_changes = catalog.changes();
 
     let live = LiveConfig {
         udp_addr: config.udp_addr(),
@@ -178,8 +188,12 @@ async fn serve(
     let (verifier, token) = (uploads.clone(), jobs_token.clone());
     jobs.spawn(async move { verifier.run(token).await });
     if let BlobStore::S3(store) = &store {
-        jobs.spawn(allow_origins(store.clone(), config.store_origins(local.port())));
+        let ready = ready_bucket(store.clone(), config.store_origins(local.port()));
+        let token = jobs_token.clone();
+        jobs.spawn(async move { token.run_until_cancelled(ready).await });
     }
+    let (registry, token) = (cameras.clone(), jobs_token.clone());
+    jobs.spawn(async move { registry.run(camera_changes, token).await });
 
     let auth = if config.needs_token() {
         let path = config.server.data_dir.join("token");
@@ -209,10 +223,11 @@ async fn serve(
     let cache = page_cache::Settings {
         folder: Some(cache_dir.join("pages")),
         build: format!(
-            "{} {:?} {}",
+            "{} {:?} {} {}",
             site::build_name(),
             backend.media_origin,
-            backend.show_location
+            backend.show_location,
+            config.library_name()
         ),
         is_open: auth.is_open(),
         clock: page_cache::Clock::default(),
@@ -248,7 +263,7 @@ async fn serve(
     jobs.spawn(async move { thumbs.run(thumb_changes, thumbs_token).await });
 
     let http_token = CancellationToken::new();
-    let http = tokio::spawn(http::serve(listener, front, http_token.clone()));
+    let http = tokio::spawn(http::serve(listener, front, http::STALL_TIMEOUT, http_token.clone()));
     println!("damwall listening on {}", url(local));
 
     let reload_when_told = async {
@@ -279,14 +294,39 @@ async fn serve(
     }
     live.close_viewers().await;
     jobs_token.cancel();
-    jobs.close();
-    if timeout(JOBS_STOP_TIMEOUT, jobs.wait()).await.is_err() {
-        warn!("jobs did not stop in 10 s; they start again at the next start");
-    }
-    live.close_cameras().await;
+    stop_work(&jobs, JOBS_STOP_TIMEOUT, live.close_cameras()).await;
     catalog.close().await;
     info!("catalog closed; goodbye");
     Ok(())
+}
+
+/// What a start waits for: the library, and the address. Claimed before anything runs, so that a port in use
+/// is the first thing one hears.
+async fn open(config: &Config) -> anyhow::Result<(Library, TcpListener)> {
+    let library = open_library(config).await?;
+    let counts = library.catalog.counts().await?;
+    info!(
+        assets = counts.assets, data_dir = %config.server.data_dir.display(),
+        "library of {} assets in {}", counts.assets, config.server.data_dir.display()
+    );
+    let addr = config.server.addr;
+    let listener = TcpListener::bind(addr).await.with_context(|| {
+        format!("cannot listen on {addr}; choose another address with --addr or server.addr")
+    })?;
+    Ok((library, listener))
+}
+
+/// Waits for jobs that were told to end, for so long at most, and for the cameras' goodbyes meanwhile: a job
+/// that takes its time must not keep a camera's session open until the program is killed.
+async fn stop_work(jobs: &TaskTracker, limit: Duration, close_cameras: impl Future<Output = ()>) {
+    jobs.close();
+    let wait = async {
+        if timeout(limit, jobs.wait()).await.is_err() {
+            let secs = limit.as_secs();
+            warn!("jobs did not stop in {secs} s; they start again at the next start");
+        }
+    };
+    tokio::join!(wait, close_cameras);
 }
 
 /// SIGHUP: takes the cameras from the configuration as it is now, or leaves everything as it was.
@@ -347,6 +387,22 @@ fn start_jobs(
 
     ingest::start(config, catalog, store, changed, &jobs, &token);
     Ok((jobs, token))
+}
+
+/// Makes the bucket, as soon as the store lets us, and lets our pages send to it. Pages are served without a
+/// store; what needs it says so when it is asked for.
+async fn ready_bucket(store: S3Store, origins: Vec<String>) {
+    let mut has_warned = false;
+    while let Err(cause) = store.ensure_bucket().await {
+        if !std::mem::replace(&mut has_warned, true) {
+            warn!(error = %cause, "the blob store is not ready: {cause}");
+        }
+        sleep(BUCKET_RETRY).await;
+    }
+    if has_warned {
+        info!("the blob store is ready");
+    }
+    allow_origins(store, origins).await;
 }
 
 /// Lets our pages send to the bucket. Without it uploads from browsers fail, and everything else works.
@@ -416,5 +472,33 @@ impl StopSignals {
             _ = self.interrupt.recv() => {}
             _ = self.terminate.recv() => {}
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::sync::Notify;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn cameras_say_goodbye_while_jobs_still_end() {
+        let (jobs, goodbye) = (TaskTracker::new(), Arc::new(Notify::new()));
+        let said = goodbye.clone();
+        jobs.spawn(async move { said.notified().await });
+        stop_work(&jobs, Duration::from_secs(20), async { goodbye.notify_one() }).await;
+        assert!(jobs.is_empty(), "the job ended because the cameras were closed");
+    }
+
+    #[test]
+    fn a_container_is_given_all_the_time_that_a_stop_may_take() {
+        let compose = include_str!("../../docker-compose.yaml");
+        let grace =
+            compose.lines().find_map(|line| line.trim().strip_prefix("stop_grace_period: "));
+        let grace_secs: u64 = grace.unwrap().strip_suffix('s').unwrap().parse().unwrap();
+        // Viewers have 5 s between those two; the cameras' own 5 s pass with the jobs'.
+        let stop = HTTP_STOP_TIMEOUT + Duration::from_secs(5) + JOBS_STOP_TIMEOUT;
+        // The rest is for the catalog.
+        assert!(Duration::from_secs(grace_secs) >= stop + Duration::from_secs(10), "{grace_secs}");
     }
 }

@@ -15,7 +15,7 @@ use std::{
 
 use app::ssr::Viewer;
 use axum::{
-    extract::{Path, State},
+    extract::State,
     http::{HeaderMap, HeaderValue, header},
     response::{IntoResponse as _, Response},
 };
@@ -27,6 +27,7 @@ use tokio_util::sync::CancellationToken;
 
 use self::disk::ThumbDisk;
 use crate::{
+    api::input::Path,
     cache_policy::{CachePolicy, put_security_headers},
     error::Problem,
     page_cache::{Clock, Content},

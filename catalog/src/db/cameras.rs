@@ -2,7 +2,11 @@
 
 use jiff::Timestamp;
 
-use super::{Catalog, CatalogError, sql::query};
+use super::{
+    Catalog, CatalogError,
+    sql::{Statement, query},
+};
+use crate::changes::Tag;
 
 impl Catalog {
     /// Every camera's id and definition, ordered by id.
@@ -13,34 +17,53 @@ impl Catalog {
         Ok(query("SELECT id, definition FROM cameras ORDER BY id").fetch_all(&self.pool).await?)
     }
 
-    /// Keeps a camera's definition in place of the one there was.
+    /// Keeps the definition of a new camera; `false` when there is one of that id.
     ///
     /// # Errors
     /// When the catalog cannot be written.
-    pub async fn put_camera_definition(
+    pub async fn add_camera_definition(
         &self,
         id: &str,
         definition: &str,
-    ) -> Result<(), CatalogError> {
-        query(
+    ) -> Result<bool, CatalogError> {
+        let insert = query(
             "INSERT INTO cameras (id, definition, created_ms, updated_ms) VALUES ($1, $2, $3, $3) \
-             ON CONFLICT (id) DO UPDATE SET definition = excluded.definition, \
-             updated_ms = excluded.updated_ms",
-        )
-        .bind(id)
-        .bind(definition)
-        .bind(Timestamp::now().as_millisecond())
-        .execute(&self.pool)
-        .await?;
-        Ok(())
+             ON CONFLICT (id) DO NOTHING",
+        );
+        let now_ms = Timestamp::now().as_millisecond();
+        self.write_cameras(insert.bind(id).bind(definition).bind(now_ms)).await
     }
 
-    /// Forgets a camera.
+    /// Keeps a camera's definition in place of the one there was; `false` when there was none.
     ///
     /// # Errors
     /// When the catalog cannot be written.
-    pub async fn remove_camera_definition(&self, id: &str) -> Result<(), CatalogError> {
-        query("DELETE FROM cameras WHERE id = $1").bind(id).execute(&self.pool).await?;
-        Ok(())
+    pub async fn change_camera_definition(
+        &self,
+        id: &str,
+        definition: &str,
+    ) -> Result<bool, CatalogError> {
+        let update = query("UPDATE cameras SET definition = $2, updated_ms = $3 WHERE id = $1");
+        let now_ms = Timestamp::now().as_millisecond();
+        self.write_cameras(update.bind(id).bind(definition).bind(now_ms)).await
+    }
+
+    /// Forgets a camera; `false` when there is none of that id.
+    ///
+    /// # Errors
+    /// When the catalog cannot be written.
+    pub async fn remove_camera_definition(&self, id: &str) -> Result<bool, CatalogError> {
+        self.write_cameras(query("DELETE FROM cameras WHERE id = $1").bind(id)).await
+    }
+
+    /// Whether the statement changed anything.
+    async fn write_cameras(&self, statement: Statement) -> Result<bool, CatalogError> {
+        let mut write = self.write().await?;
+        let rows = statement.execute(&mut write.tx).await?;
+        if rows > 0 {
+            write.touch(Tag::Cameras);
+        }
+        write.commit().await?;
+        Ok(rows > 0)
     }
 }

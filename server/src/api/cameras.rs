@@ -5,7 +5,7 @@ use std::{collections::HashMap, sync::Arc};
 use app::ssr::{Admin, Backend, CameraAdmin, CameraAdminError, Viewer};
 use axum::{
     Json,
-    extract::{Path, State},
+    extract::State,
     http::{StatusCode, header},
     response::{IntoResponse as _, Response},
 };
@@ -13,7 +13,11 @@ use domain::{CameraDefinition, CameraDetails, CameraId, CameraProbe, CameraStatu
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::{input, openapi::schema, session};
+use super::{
+    input::{self, Path},
+    openapi::schema,
+    session,
+};
 use crate::error::Problem;
 
 /// Every camera, ordered by id.

@@ -9,7 +9,7 @@ use std::{
 use app::ssr::{Backend, Viewer};
 use axum::{
     body::{Body, Bytes},
-    extract::{Path, State, rejection::BytesRejection},
+    extract::{State, rejection::BytesRejection},
     http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header},
     response::{IntoResponse as _, Response},
 };
@@ -23,7 +23,7 @@ use tokio::{
 };
 
 use super::{
-    input,
+    input::{self, Path},
     session::{self, Caller},
 };
 use crate::{

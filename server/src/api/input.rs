@@ -4,7 +4,11 @@ use std::{fmt::Display, str::FromStr};
 
 use axum::{
     body::Bytes,
-    extract::{FromRequest, FromRequestParts, Path, Request, rejection::BytesRejection},
+    extract::{
+        FromRequest, FromRequestParts, Request,
+        path::ErrorKind,
+        rejection::{BytesRejection, PathRejection},
+    },
     http::{HeaderMap, StatusCode, request::Parts},
 };
 use domain::QueryError;
@@ -47,6 +51,30 @@ fn not_expected(error: serde_json::Error) -> Problem {
     Problem::bad_request(format!("the body is not what is expected: {reason}"))
 }
 
+/// The parameters of the path as text; an address that is none leads nowhere.
+pub(crate) struct Path<T>(pub(crate) T);
+
+impl<T, S> FromRequestParts<S> for Path<T>
+where
+    T: DeserializeOwned + Send,
+    S: Send + Sync,
+{
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Self::Rejection> {
+        match axum::extract::Path::from_request_parts(parts, state).await {
+            Ok(axum::extract::Path(found)) => Ok(Self(found)),
+            Err(PathRejection::FailedToDeserializePathParams(cause)) => Err(match cause.kind() {
+                ErrorKind::InvalidUtf8InPathParam { key } => {
+                    Problem::not_found(format!("the {key} is not UTF-8")).field(key)
+                }
+                _ => Problem::not_found("there is nothing at this address"),
+            }),
+            Err(_) => Err(Problem::not_found("there is nothing at this address")),
+        }
+    }
+}
+
 /// The one parameter of the path, parsed; anything else is something that is not there.
 pub(crate) struct Id<T>(pub(crate) T);
 
@@ -58,11 +86,9 @@ where
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Self::Rejection> {
-        let not_found = |text: String| Problem::not_found(text).field("id");
-        let Path(text) = Path::<String>::from_request_parts(parts, state)
-            .await
-            .map_err(|_| not_found("the id is not UTF-8".into()))?;
-        text.parse().map(Self).map_err(|error: T::Err| not_found(error.to_string()))
+        let Path(text) = Path::<String>::from_request_parts(parts, state).await?;
+        let not_found = |error: T::Err| Problem::not_found(error.to_string()).field("id");
+        text.parse().map(Self).map_err(not_found)
     }
 }
 

@@ -6,7 +6,7 @@ use app::ssr::Operator;
 use axum::{
     Json,
     body::Body,
-    extract::{Path, Query, State, rejection::QueryRejection},
+    extract::{Query, State, rejection::QueryRejection},
     http::{HeaderName, HeaderValue, header},
     response::{IntoResponse as _, Response},
 };
@@ -18,7 +18,7 @@ use serde::{Deserialize, Serialize};
 use tokio::{sync::broadcast::error::RecvError, time::timeout};
 use utoipa::{IntoParams, ToSchema};
 
-use super::openapi::schema;
+use super::{input::Path, openapi::schema};
 use crate::{error::Problem, events::EventStreams};
 
 /// A line that says nothing, so that proxies keep the connection open.

@@ -22,6 +22,9 @@ use super::{
 };
 use crate::error::Problem;
 
+/// Largest body of [`change_members`]: as many ids as it takes, and room for how they are written.
+pub(crate) const MEMBERS_BODY_BYTES: usize = 128 << 10;
+
 /// Folders.
 #[derive(Serialize, ToSchema)]
 pub(crate) struct Folders {

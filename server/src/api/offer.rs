@@ -1,17 +1,13 @@
 //! `POST /api/offer/{camera}`: the older JSON form of WHEP, a thin adapter.
 
 use app::ssr::Viewer;
-use axum::{
-    Json,
-    extract::{Path, State},
-    http::StatusCode,
-};
+use axum::{Json, extract::State, http::StatusCode};
 use media::egress::handle::{RtcHandle, SessionKind};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::{
-    input,
+    input::{self, Path},
     session::{self, Caller},
 };
 use crate::error::Problem;

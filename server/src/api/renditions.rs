@@ -3,17 +3,13 @@
 use std::time::Duration;
 
 use app::ssr::Viewer;
-use axum::{
-    Json,
-    extract::{Path, State},
-    response::Redirect,
-};
+use axum::{Json, extract::State, response::Redirect};
 use catalog::{BlobStore, Catalog, Disposition, JobFilter, PresignGet};
 use domain::{AssetId, JobListing, Rendition, RenditionKind};
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::openapi::schema;
+use super::{input::Path, openapi::schema};
 use crate::{error::Problem, store_health::StoreHealth};
 
 /// How long a signed URL lives.

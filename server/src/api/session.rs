@@ -5,7 +5,7 @@ use std::{net::IpAddr, time::Duration};
 
 use axum::{
     body::Bytes,
-    extract::{FromRequestParts, Path, State, rejection::BytesRejection},
+    extract::{FromRequestParts, State, rejection::BytesRejection},
     http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header, request::Parts},
     response::{IntoResponse, Response},
 };
@@ -19,6 +19,7 @@ use media::{
     sansio::sdp::OfferError,
 };
 
+use super::input::Path;
 use crate::{auth::SessionSigner, client_addr::ClientAddr, error::Problem, events::EventStreams};
 
 const SDP: &str = "application/sdp";

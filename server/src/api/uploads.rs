@@ -9,7 +9,7 @@ use app::ssr::Operator;
 use axum::{
     Json,
     body::Body,
-    extract::{FromRequest as _, Path, Request, State},
+    extract::{FromRequest as _, Request, State},
     http::{StatusCode, header},
     response::{IntoResponse as _, Redirect, Response},
 };
@@ -20,7 +20,11 @@ use tempfile::NamedTempFile;
 use tokio::io::AsyncWriteExt as _;
 use utoipa::ToSchema;
 
-use super::{input, openapi::schema, session};
+use super::{
+    input::{self, Path},
+    openapi::schema,
+    session,
+};
 use crate::{HttpSettings, error::Problem, store_health::StoreHealth};
 
 /// How long the answer to a completion waits for the bytes to be verified.

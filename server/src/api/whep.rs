@@ -7,7 +7,7 @@ use app::ssr::Viewer;
 use axum::{
     Json,
     body::Bytes,
-    extract::{Path, State, rejection::BytesRejection},
+    extract::{State, rejection::BytesRejection},
     http::{HeaderMap, StatusCode},
     response::Response,
 };
@@ -15,7 +15,8 @@ use media::egress::handle::{LayerChoice, LayerError, RtcHandle, SessionKind, Ses
 use serde::{Deserialize, Serialize};
 
 use super::{
-    input, links,
+    input::{self, Path},
+    links,
     session::{self, Caller},
 };
 use crate::{HttpSettings, error::Problem};

@@ -5,13 +5,16 @@ use std::sync::Arc;
 use app::ssr::Operator;
 use axum::{
     body::Bytes,
-    extract::{Path, State, rejection::BytesRejection},
+    extract::{State, rejection::BytesRejection},
     http::HeaderMap,
     response::Response,
 };
 use media::egress::handle::{RtcHandle, SessionKind};
 
-use super::session::{self, Caller};
+use super::{
+    input::Path,
+    session::{self, Caller},
+};
 use crate::{HttpSettings, error::Problem};
 
 /// `POST /whip/{camera}` → 201, `Location` of the session.

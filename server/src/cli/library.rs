@@ -68,11 +68,11 @@ pub(super) fn import(config: &Config, args: &ImportArgs) -> anyhow::Result<()> {
         None => None,
     };
     block_on(async {
-        let library = serve::open_library(config).await?;
+        let library = serve::open_library_and_bucket(config).await?;
         let options = ImportOptions {
             parallel: args.parallel.into(),
             source_node: crate::ingest::hostname(),
-            exclude: vec![config.server.data_dir.clone()],
+            exclude: vec![config.server.data_dir.clone(), config.store_root()],
             folder,
             progress: Arc::default(),
         };
@@ -117,7 +117,7 @@ pub(super) fn import(config: &Config, args: &ImportArgs) -> anyhow::Result<()> {
 /// Looks through the whole store and brings the catalog in line with it.
 pub(super) fn reindex(config: &Config, args: &ReindexArgs) -> anyhow::Result<()> {
     block_on(async {
-        let library = serve::open_library(config).await?;
+        let library = serve::open_library_and_bucket(config).await?;
         let from = if args.resume { From::Checkpoint } else { From::Beginning };
         let options = ReconcileOptions { from, ..ReconcileOptions::default() };
         let is_terminal = std::io::stderr().is_terminal() && !args.json;

@@ -19,7 +19,7 @@ use tower::ServiceExt as _;
 use tracing::{error, warn};
 
 use super::{
-    BODY_MAX_BYTES, Content, FLIGHTS_MAX, Key, Kind, Page, PageCache, RENDER_TIMEOUT, Served, csp,
+    BODY_MAX_BYTES, Content, FLIGHTS_MAX, Key, Kind, Page, PageCache, Served, csp,
     freshness::{Verdict, spacing_ms},
     tags::TagSet,
 };
@@ -183,7 +183,7 @@ impl PageCache {
         self.0.rendered.fetch_add(1, Relaxed);
         let begun_ms = self.0.settings.clock.now_ms();
         let flown = AssertUnwindSafe(self.render(key, made_from)).catch_unwind();
-        let rendered = match timeout(RENDER_TIMEOUT, flown).await {
+        let rendered = match timeout(self.0.render_timeout, flown).await {
             Ok(Ok(rendered)) => rendered,
             Ok(Err(_panic)) => {
                 error!(key = %key.target(), "a render panicked: {}", key.target());

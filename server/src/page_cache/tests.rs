@@ -9,6 +9,7 @@ use axum::{
     routing::get,
 };
 use domain::Role;
+use futures::future::join_all;
 use tokio::sync::{Notify, watch};
 
 use super::*;
@@ -27,8 +28,12 @@ where
 }
 
 fn key() -> Key {
+    key_of("/assets")
+}
+
+fn key_of(target: &str) -> Key {
     let access = Access { role: Role::Viewer, token_login: false };
-    Key::from_text(Key::text(access, &Target::parse("/assets").unwrap()))
+    Key::from_text(Key::text(access, &Target::parse(target).unwrap()))
 }
 
 /// What an asker gets: status, body, and why.
@@ -106,6 +111,38 @@ async fn a_render_that_panics_has_failed() {
     let (status, body, served) = ask(&cache).await.unwrap();
     assert_eq!((status, body.as_str()), (StatusCode::OK, "good"));
     assert!(matches!(served, Served::AfterFailure { .. }));
+}
+
+#[tokio::test]
+async fn a_render_that_hangs_has_failed_when_its_time_is_over_and_makes_room_for_others() {
+    let mut cache = cache(|asked, made_from| async move {
+        if asked < RENDERS_AT_ONCE {
+            std::future::pending::<()>().await;
+        }
+        made_from.note(Tag::Assets);
+        "made".into_response()
+    });
+    let limit = &mut Arc::get_mut(&mut cache.0).unwrap().render_timeout;
+    assert_eq!(*limit, Duration::from_secs(20));
+    *limit = Duration::from_millis(200);
+    let asked = |number: usize| {
+        let cache = cache.clone();
+        async move {
+            match cache.wait(&key_of(&format!("/assets?q={number}"))).await {
+                Waited::Serve(page, _) => page.content.clone(),
+                _ => panic!("not served"),
+            }
+        }
+    };
+    let answers = join_all((0..=RENDERS_AT_ONCE).map(asked)).await;
+    let (last, hung) = answers.split_last().unwrap();
+    for failure in hung {
+        assert_eq!(failure.status, StatusCode::INTERNAL_SERVER_ERROR);
+        assert_eq!(failure.identity.headers["retry-after"], "3");
+        let text = String::from_utf8(failure.identity.body.to_vec()).unwrap();
+        assert!(text.contains("took too long"), "{text}");
+    }
+    assert_eq!(last.status, StatusCode::OK);
 }
 
 #[tokio::test]

@@ -1,6 +1,7 @@
 //! The API for programs, on the real router: what it answers, and what it refuses.
 
 use catalog::{BlobStore, blob::S3Store, reconcile::reconcile_key};
+use domain::AssetId;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 use server::auth::Auth;
@@ -160,6 +161,13 @@ async fn collections_and_filters_are_kept() {
     assert_eq!(names(&listed), ["a.jpg"]);
     assert_eq!(app.change("PATCH", &path, json!({"title": "Worst"})).await.1["title"], "Worst");
     assert_eq!(app.change("POST", &members, json!({"remove": [a]})).await.1["assets"], 0);
+    // As many as it takes at once.
+    let ids = |from: u32| -> Vec<String> {
+        let id = |n: u32| AssetId::from_digest(std::array::from_fn(|at| n.to_be_bytes()[at % 4]));
+        (from..from + 500).map(|n| id(n).to_string()).collect()
+    };
+    let many = json!({"add": ids(0), "remove": ids(500)});
+    assert_eq!(app.change("POST", &members, many).await.0, 200);
     assert_eq!(app.send("DELETE", &path, &[], "").await.status, 204);
     app.send("GET", &path, &[], "").await.problem(404).await;
     app.send("DELETE", &path, &[], "").await.problem(404).await;

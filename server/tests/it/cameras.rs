@@ -1,9 +1,20 @@
 //! Cameras by the API, beside those of the configuration file.
 
-use serde_json::json;
-use server::auth::Auth;
+use std::time::Duration;
 
-use crate::fixture::{Application, TEST_CAMERA, config};
+use app::ssr::{CameraAdmin as _, CameraAdminError};
+use catalog::Catalog;
+use domain::{CameraDefinition, CameraDetails};
+use media::live::Live;
+use serde_json::{Value, json};
+use server::{auth::Auth, cameras::CameraRegistry, config::Config};
+use tokio::time::timeout;
+use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
+
+use crate::{
+    database::{Database, on_both},
+    fixture::{Application, TEST_CAMERA, config, start_live},
+};
 
 async fn ids(application: &Application) -> Vec<String> {
     // The live plane's own list: what runs, not what was written down.
@@ -139,8 +150,11 @@ async fn what_is_no_definition_is_refused_with_a_sentence_and_nothing_is_kept() 
     application.send("POST", "/api/cameras", &json, vec![0xff; 64]).await.problem(400).await;
     application.send("POST", "/api/cameras", &json, vec![b' '; 100_000]).await.problem(413).await;
     application.send("POST", "/api/cameras", &[], "{}").await.problem(415).await;
-    let probe = json!({ "id": "probe", "url": "test:" });
-    application.send_json("POST", "/api/cameras", probe).await.problem(409).await;
+    // `/api/cameras/probe` and `/live/cameras/new` are none of a camera's.
+    for reserved in ["probe", "new"] {
+        let camera = json!({ "id": reserved, "url": "test:" });
+        application.send_json("POST", "/api/cameras", camera).await.problem(409).await;
+    }
     let other = json!({ "id": "b", "url": "test:" });
     application.send_json("PUT", "/api/cameras/a", other).await.problem(400).await;
     assert!(ids(&application).await.is_empty());
@@ -159,5 +173,94 @@ async fn a_probe_says_why_a_camera_cannot_be_reached_and_never_repeats_the_passw
         let text =
             application.send_json("POST", "/api/cameras/probe", url).await.problem(400).await;
         assert!(!text.contains("s3cret"), "{text}");
+    }
+}
+
+/// One of several servers on a catalog, as far as cameras go.
+struct Replica {
+    catalog: Catalog,
+    live: Live,
+    cameras: CameraRegistry,
+}
+
+impl Replica {
+    async fn start(db: &Database) -> Self {
+        let catalog = db.open().await;
+        let live = start_live(&Config::default()).await;
+        let registry = CameraRegistry::start(catalog.clone(), live.cameras().clone(), Vec::new());
+        let cameras = registry.await.unwrap();
+        Self { catalog, live, cameras }
+    }
+
+    /// Hears what others do, until the handle is dropped.
+    fn follow(&self) -> AbortOnDropHandle<()> {
+        let (cameras, changes) = (self.cameras.clone(), self.catalog.changes());
+        let run = async move { cameras.run(changes, CancellationToken::new()).await };
+        AbortOnDropHandle::new(tokio::spawn(run))
+    }
+
+    async fn create(&self, camera: Value) -> Result<CameraDetails, CameraAdminError> {
+        self.cameras.create(definition(camera)).await
+    }
+
+    async fn update(&self, camera: Value) -> Result<CameraDetails, CameraAdminError> {
+        self.cameras.update(definition(camera)).await
+    }
+
+    /// Waits until the live plane runs cameras of these ids and names, and no others.
+    async fn wait_runs(&self, expected: &[(&str, &str)]) {
+        let mut statuses = self.live.statuses();
+        let is_so = statuses.wait_for(|cameras| {
+            cameras.iter().map(|c| (c.id.as_str(), c.name.as_str())).eq(expected.iter().copied())
+        });
+        let waited = timeout(Duration::from_secs(20), is_so).await.map(|found| found.is_ok());
+        assert_eq!(waited, Ok(true), "{expected:?}, not {:?}", self.live.cameras().configs());
+    }
+}
+
+fn definition(json: Value) -> CameraDefinition {
+    serde_json::from_value(json).unwrap()
+}
+
+on_both! {
+    async fn servers_of_one_catalog_run_the_same_cameras(db: Database) {
+        let (one, two) = (Replica::start(&db).await, Replica::start(&db).await);
+        let _following = (one.follow(), two.follow());
+        one.create(json!({ "id": "yard", "url": "test:64x64" })).await.unwrap();
+        two.wait_runs(&[("yard", "yard")]).await;
+        // Its URL is the one that the other server was told.
+        two.update(json!({ "id": "yard", "name": "Back yard" })).await.unwrap();
+        one.wait_runs(&[("yard", "Back yard")]).await;
+        let id = "yard".parse().unwrap();
+        assert_eq!(one.live.cameras().config(&id), two.live.cameras().config(&id));
+        one.cameras.remove(id).await.unwrap();
+        two.wait_runs(&[]).await;
+    }
+
+    async fn a_camera_that_another_server_made_or_removed_is_not_overwritten(db: Database) {
+        // Neither has heard of what the other does.
+        let (one, two) = (Replica::start(&db).await, Replica::start(&db).await);
+        one.create(json!({ "id": "door", "name": "One's", "url": "test:64x64" })).await.unwrap();
+        let again = two.create(json!({ "id": "door", "url": "test:128x128" })).await;
+        assert!(matches!(again, Err(CameraAdminError::Conflict(_))), "{again:?}");
+        let changed = two.update(json!({ "id": "door", "name": "Two's" })).await.unwrap();
+        assert_eq!((changed.name.as_str(), changed.url.as_str()), ("Two's", "test:64x64"));
+        one.cameras.remove("door".parse().unwrap()).await.unwrap();
+        let gone = two.update(json!({ "id": "door", "name": "Two's" })).await;
+        assert_eq!(gone.unwrap_err(), CameraAdminError::NotFound);
+
+        // At once, so that each finds the id free.
+        for number in 0..10 {
+            let camera = |name| json!({ "id": format!("c{number}"), "name": name, "url": "test:64x64" });
+            let made = tokio::join!(one.create(camera("One's")), two.create(camera("Two's")));
+            let (winner, loser) = match made {
+                (Ok(made), Err(refused)) | (Err(refused), Ok(made)) => (made, refused),
+                both => panic!("{both:?}"),
+            };
+            assert!(matches!(loser, CameraAdminError::Conflict(_)), "{loser:?}");
+            let kept = one.catalog.camera_definitions().await.unwrap();
+            let (_, kept) = kept.iter().find(|(id, _)| *id == winner.id.as_str()).unwrap();
+            assert_eq!(serde_json::from_str::<Value>(kept).unwrap()["name"], winner.name.as_str());
+        }
     }
 }

@@ -100,15 +100,9 @@ impl Application {
         // The names of hashed files are beside the program, which a test is not.
         leptos.hash_files = false;
         let config = config(folder, toml);
-        let live = LiveConfig {
-            udp_addr: config.live.udp_addr.unwrap_or(([127, 0, 0, 1], 0).into()),
-            tcp_addr: config.live.tcp_addr,
-            announced: config.live.announced_ips.clone(),
-            limits: config.limits(),
-            cameras: Vec::new(),
-        };
-        let live = Live::start(live, &Handle::current()).await.unwrap();
+        let live = start_live(&config).await;
         let catalog = open_catalog(folder).await;
+        let camera_changes = catalog.changes();
         let cameras =
             CameraRegistry::start(catalog.clone(), live.cameras().clone(), config.cameras())
                 .await
@@ -157,9 +151,13 @@ impl Application {
         });
         front.pages().warm_up().await;
         let token = CancellationToken::new();
-        let (pages, stop) = (front.pages().clone(), token.clone());
+        let (pages, registry, stop) = (front.pages().clone(), cameras.clone(), token.clone());
         let keeping = tokio::spawn(async move {
-            tokio::join!(pages.run(changes, stop.clone()), thumbs.run(thumb_changes, stop));
+            tokio::join!(
+                pages.run(changes, stop.clone()),
+                registry.run(camera_changes, stop.clone()),
+                thumbs.run(thumb_changes, stop),
+            );
         });
         Self {
             front,
@@ -234,6 +232,18 @@ impl Application {
         assert_eq!(created.status, 201);
         (created.header("location").to_owned(), created.header("etag").to_owned())
     }
+}
+
+/// The live plane of a configuration, without its cameras.
+pub(crate) async fn start_live(config: &Config) -> Live {
+    let live = LiveConfig {
+        udp_addr: config.live.udp_addr.unwrap_or(([127, 0, 0, 1], 0).into()),
+        tcp_addr: config.live.tcp_addr,
+        announced: config.live.announced_ips.clone(),
+        limits: config.limits(),
+        cameras: Vec::new(),
+    };
+    Live::start(live, &Handle::current()).await.unwrap()
 }
 
 /// The application's catalog, as another process sees it.

@@ -12,7 +12,12 @@ use serde_json::json;
 use server::auth::Auth;
 use tokio::sync::mpsc;
 
-use crate::{damwall, fixture::Application, stderr, stdout};
+use crate::{
+    damwall,
+    fixture::Application,
+    program::{Installation, write_picture},
+    stderr, stdout,
+};
 
 const EVENTS: &str = "[store]\nevents_token = \"the-events-token\"\n";
 const JSON: (&str, &str) = ("content-type", "application/json");
@@ -153,4 +158,44 @@ fn an_import_tells_programs_what_it_did_and_goes_on_where_it_was() {
     );
     let bad = damwall(folder.path(), &["import", "in", "--folder", "../x"], &[]);
     assert!(!bad.status.success() && stderr(&bad).contains("--folder"), "{}", stderr(&bad));
+}
+
+#[test]
+fn an_import_leaves_out_the_store_wherever_it_is() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = "[server]\ndata_dir = \"state\"\n[store]\nroot = \"kept\"\n";
+    std::fs::write(folder.path().join("damwall.toml"), store).unwrap();
+    std::fs::write(folder.path().join("a.jpg"), picture(1)).unwrap();
+    // Something that was made of another original.
+    std::fs::create_dir_all(folder.path().join("kept/derived")).unwrap();
+    std::fs::write(folder.path().join("kept/derived/b.jpg"), picture(2)).unwrap();
+    for expected in ["1 imported, 0 already there", "0 imported, 1 already there"] {
+        let output = damwall(folder.path(), &["import", "."], &[]);
+        assert!(output.status.success(), "{}", stderr(&output));
+        assert!(stdout(&output).starts_with(expected), "{}", stdout(&output));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_program_takes_what_is_put_into_a_watched_folder_and_what_the_store_tells_of() {
+    const LIST: &str = "/assets?limit=100";
+    let installation = Installation::new();
+    let watched = installation.dir.path().join("in");
+    std::fs::create_dir(&watched).unwrap();
+    // It never looks by itself.
+    let toml = format!(
+        "{EVENTS}scan_interval_secs = 0\n[[watch]]\npath = \"in\"\nfolder = \"Desk\"\nsettle_secs = 1\n"
+    );
+    installation.configure("data", &toml);
+    let server = installation.serve("data");
+    write_picture(&watched, "watched.png", 1);
+    server.time_until(LIST, "watched.png").await;
+    let list = server.send("GET", "/api/assets?folder=Desk", "").await.json().await;
+    assert_eq!(list["items"][0]["name"], "watched.png");
+
+    write_picture(&installation.dir.path().join("data/blobs/by hand"), "behind.png", 2);
+    let told = message("media", "by+hand%2Fbehind.png");
+    let taken = server.send_with("POST", "/events", &[JSON, BEARER], &told).await;
+    assert_eq!(taken.status, 202);
+    server.time_until(LIST, "behind.png").await;
 }

@@ -23,6 +23,7 @@ mod program;
 mod router;
 mod sessions;
 mod signalling;
+mod start_and_stop;
 mod store_away;
 #[path = "../../../catalog/tests/it/store_suite.rs"]
 mod store_suite;

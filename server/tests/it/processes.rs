@@ -97,3 +97,26 @@ async fn what_an_import_beside_a_server_brings_in_shows_within_two_seconds_on_sq
     tokio::time::sleep(ON_SQLITE).await;
     assert_eq!(server.page(LIST).await.0, "HIT");
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn pages_that_were_kept_of_one_catalog_are_not_shown_of_another() {
+    let installation = Installation::new();
+    let alone = format!("{NO_JOBS}[store]\nscan_interval_secs = 0\n");
+    installation.configure("data", &alone);
+    write_picture(&installation.dir.path().join("in"), "first.png", 1);
+    installation.run("data", &["import", "in"]);
+    let server = installation.serve("data");
+    assert!(server.keep(LIST).await.contains("first.png"));
+    server.stop();
+    let server = installation.serve("data");
+    assert_eq!(server.page(LIST).await.0, "STALE", "it is kept of the same one");
+    server.stop();
+
+    let other = installation.dir.path().join("other.sqlite");
+    let other = format!("[catalog]\nurl = \"sqlite:{}\"\n{alone}", other.display());
+    installation.configure("data", &other);
+    let server = installation.serve("data");
+    let (x_cache, text) = server.page(LIST).await;
+    assert_eq!(x_cache, "MISS");
+    assert!(!text.contains("first.png"));
+}

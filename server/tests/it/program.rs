@@ -56,19 +56,28 @@ impl Installation {
         output
     }
 
-    /// Starts a server and waits until it listens.
-    pub(crate) fn serve(&self, name: &str) -> Server {
+    /// What a server has logged.
+    pub(crate) fn log(&self, name: &str) -> String {
+        fs::read_to_string(self.dir.path().join(name).with_extension("log")).unwrap()
+    }
+
+    /// Begins to start a server.
+    pub(crate) fn spawn(&self, name: &str) -> Child {
         let mut command = self.command(name);
         command.args(["serve", "--addr", "127.0.0.1:0"]).stdout(Stdio::piped());
         let log = fs::File::create(self.dir.path().join(name).with_extension("log")).unwrap();
-        let mut child = command.stderr(log).spawn().unwrap();
+        command.stderr(log).spawn().unwrap()
+    }
+
+    /// Starts a server and waits until it listens.
+    pub(crate) fn serve(&self, name: &str) -> Server {
+        let mut child = self.spawn(name);
         let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
         let addr = lines.by_ref().map_while(Result::ok).find_map(|line| {
             line.strip_prefix("damwall listening on http://").map(|addr| addr.parse().unwrap())
         });
         let Some(addr) = addr else {
-            let log = self.dir.path().join(name).with_extension("log");
-            panic!("no server: {}", fs::read_to_string(log).unwrap());
+            panic!("no server: {}", self.log(name));
         };
         Server { child, addr }
     }
@@ -102,6 +111,11 @@ async fn send_with(
     }
     let request = request.body(body.into()).unwrap();
     Answer::of(sender.send_request(request).await.unwrap().map(Body::new))
+}
+
+/// SIGTERM.
+pub(crate) fn terminate(child: &Child) {
+    kill_process(Pid::from_child(child), Signal::TERM).unwrap();
 }
 
 /// A running server; killed when dropped.
@@ -190,11 +204,34 @@ impl Server {
         began.elapsed()
     }
 
-    /// Ends it in good order.
-    pub(crate) fn stop(mut self) {
-        let pid = Pid::from_child(&self.child);
-        kill_process(pid, Signal::TERM).unwrap();
+    /// Name and number of switches between threads of each of its threads.
+    pub(crate) fn threads(&self) -> Vec<(String, u64)> {
+        let tasks = fs::read_dir(format!("/proc/{}/task", self.child.id())).unwrap();
+        // A thread may end while it is looked at.
+        let read = |task: PathBuf| fs::read_to_string(task.join("status")).ok();
+        let statuses = tasks.filter_map(|task| read(task.unwrap().path()));
+        let thread = |status: String| {
+            let field = |name: &str| status.lines().find_map(|line| line.strip_prefix(name));
+            let switches = field("voluntary_ctxt_switches:")?.trim().parse::<u64>().ok()?;
+            Some((field("Name:")?.trim().to_owned(), switches))
+        };
+        statuses.filter_map(thread).collect()
+    }
+
+    /// Tells it to end.
+    pub(crate) fn terminate(&self) {
+        terminate(&self.child);
+    }
+
+    /// Waits until it has ended in good order.
+    pub(crate) fn wait_end(mut self) {
         assert!(self.child.wait().unwrap().success());
+    }
+
+    /// Ends it in good order.
+    pub(crate) fn stop(self) {
+        self.terminate();
+        self.wait_end();
     }
 
     /// SIGKILL.

@@ -1,8 +1,9 @@
 //! Who may come to each route, and how long its answer may be kept, on the real router.
 
-use std::sync::Arc;
+use std::{io, sync::Arc};
 
 use axum::http::StatusCode;
+use flate2::read::GzDecoder;
 use server::auth::Auth;
 
 use crate::fixture::{Application, TOKEN};
@@ -156,6 +157,39 @@ async fn without_a_token_only_health_login_and_the_builds_files_are_answered() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_address_that_is_no_text_leads_nowhere_and_says_so_in_whatever_encoding() {
+    let folder = tempfile::tempdir().unwrap();
+    let open = Application::start(folder.path(), Auth::open(vec![]), "").await;
+    for (method, path) in [
+        ("GET", "/api/assets/%ff"),
+        ("GET", "/api/assets/%ff/renditions"),
+        ("GET", "/api/uploads/%ff"),
+        ("POST", "/api/jobs/%ff/proxy_720p/retry"),
+        ("GET", "/api/cameras/%ff"),
+        ("DELETE", "/api/cameras/%ff"),
+        ("POST", "/whep/%ff"),
+        ("GET", "/whep/door/%ff/stats"),
+        ("GET", "/assets/thumbs/%ff"),
+    ] {
+        for accepted in ["gzip", "br", "identity"] {
+            let answer = open.send(method, path, &[("accept-encoding", accepted)], "").await;
+            assert_eq!(answer.status, 404, "{method} {path}");
+            assert_eq!(answer.header("content-type"), "application/problem+json", "{path}");
+            let encoding = answer.header("content-encoding").to_owned();
+            let body = answer.bytes().await;
+            let text = match encoding.as_str() {
+                "gzip" => io::read_to_string(GzDecoder::new(&*body)).unwrap(),
+                "br" => io::read_to_string(brotli::Decompressor::new(&*body, 4096)).unwrap(),
+                _ => String::from_utf8(body.to_vec()).unwrap(),
+            };
+            let problem: serde_json::Value = serde_json::from_str(&text).unwrap();
+            let detail = problem["detail"].as_str().unwrap();
+            assert!(detail.ends_with("is not UTF-8"), "{method} {path}: {detail}");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn ice_servers_and_their_credentials_are_for_viewers_only() {
     let folder = tempfile::tempdir().unwrap();
     let toml = "[[live.ice_servers]]\nurl = \"stun:stun.example\"\n\
@@ -227,7 +261,10 @@ async fn a_pages_head_names_the_files_of_its_own_part_however_many_are_made_at_o
                 .filter(|file| file.starts_with("chunk_") || file.starts_with("split_"))
                 .collect();
             assert_eq!(named, files, "{path}");
-            assert_eq!(page.contains("modulepreload\" href=\"/pkg/__wasm_split"), !files.is_empty());
+            assert_eq!(
+                page.contains("modulepreload\" href=\"/pkg/__wasm_split"),
+                !files.is_empty()
+            );
         })
     });
     for asker in askers.collect::<Vec<_>>() {
