@@ -81,7 +81,7 @@ pub enum SourceError {
     /// `rtsps`: the certificate is not one to trust.
     #[error("the camera's certificate is not trusted; `#insecure` behind the URL takes any")]
     Certificate,
-    /// `rtsps`: no common ground.
+    /// `rtsps` or `whep+https`: no common ground.
     #[error("the camera does not speak TLS as we do")]
     Tls,
     /// Packets stopped.
@@ -117,7 +117,7 @@ pub enum SourceError {
     /// Another HTTP status.
     #[error("the origin answers with HTTP status {0}")]
     HttpStatus(u16),
-    /// TLS.
+    /// `whep+https`: the certificate is not one to trust.
     #[error("the origin's certificate is not trusted")]
     NotTrusted,
     /// Nothing to verify an origin with.

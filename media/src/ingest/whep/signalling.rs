@@ -190,9 +190,9 @@ fn classify(error: &hyper_util::client::legacy::Error) -> SourceError {
     let mut cause = error.source();
     while let Some(error) = cause {
         if let Some(io) = error.downcast_ref::<std::io::Error>() {
-            let tls = io.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
-            match (tls, io.kind()) {
+            match (tls_error(io), io.kind()) {
                 (Some(rustls::Error::InvalidCertificate(_)), _) => return SourceError::NotTrusted,
+                (Some(_), _) => return SourceError::Tls,
                 (_, ErrorKind::ConnectionRefused) => return SourceError::Refused,
                 (_, ErrorKind::HostUnreachable | ErrorKind::NetworkUnreachable) => {
                     return SourceError::Unreachable;
@@ -207,4 +207,10 @@ fn classify(error: &hyper_util::client::legacy::Error) -> SourceError {
         cause = error.source();
     }
     if error.is_connect() { SourceError::Unreachable } else { SourceError::Origin }
+}
+
+/// What TLS found wrong: hyper-rustls has it in an I/O error within another, which `source` steps over.
+fn tls_error(io: &std::io::Error) -> Option<&rustls::Error> {
+    let inner = io.get_ref()?;
+    inner.downcast_ref().or_else(|| tls_error(inner.downcast_ref()?))
 }
