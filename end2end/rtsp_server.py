@@ -57,6 +57,8 @@ def arguments():
     parser.add_argument("--sub", action="store_true", help="a second stream of half the size, /sub")
     parser.add_argument("--switch-after", type=float, metavar="SECONDS",
                         help="halve the picture's size in mid-stream")  # fmt: skip
+    parser.add_argument("--session-timeout", type=int, metavar="SECONDS",
+                        help="end sessions that are not kept alive for so long")  # fmt: skip
     parser.add_argument("--events", action="store_true", help="print each PLAY and TEARDOWN")
     return parser.parse_args()
 
@@ -121,6 +123,17 @@ def print_events(_server, client):
             f"{event}-request",
             lambda _client, context, event=event: print(event, context.uri.abspath, flush=True),
         )
+
+
+def limit_sessions(secs):
+    """What to do with a client that connects: its sessions end that soon without a word of it."""
+
+    def limit(_client, session):
+        session.set_timeout(secs)
+        # Not some seconds later, as the server would by itself.
+        session.set_property("extra-timeout", 0)
+
+    return lambda _server, client: client.connect("new-session", limit)
 
 
 class TimeCode:
@@ -308,6 +321,8 @@ def main():
         protect(server, factories.values(), args)
     if args.events:
         server.connect("client-connected", print_events)
+    if args.session_timeout:
+        server.connect("client-connected", limit_sessions(args.session_timeout))
 
     if server.attach(None) == 0:
         sys.exit(f"port {args.port} is in use; choose another with --port, or 0 for any")
@@ -326,7 +341,8 @@ def main():
     GLib.io_add_watch(0, GLib.PRIORITY_DEFAULT, GLib.IOCondition.IN | GLib.IOCondition.HUP, on_stdin)
 
     # Clients that vanish without TEARDOWN would keep the pipeline running.
-    GLib.timeout_add_seconds(5, lambda: server.get_session_pool().cleanup() is not None)
+    cleanup_secs = 1 if args.session_timeout else 5
+    GLib.timeout_add_seconds(cleanup_secs, lambda: server.get_session_pool().cleanup() is not None)
 
     scheme = "rtsps" if args.tls else "rtsp"
     print(f"{scheme}://127.0.0.1:{server.get_bound_port()}/cam", flush=True)

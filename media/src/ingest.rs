@@ -81,7 +81,7 @@ pub enum SourceError {
     /// `rtsps`: the certificate is not one to trust.
     #[error("the camera's certificate is not trusted; `#insecure` behind the URL takes any")]
     Certificate,
-    /// `rtsps`: no common ground.
+    /// `rtsps` or `whep+https`: no common ground.
     #[error("the camera does not speak TLS as we do")]
     Tls,
     /// Packets stopped.
@@ -117,7 +117,7 @@ pub enum SourceError {
     /// Another HTTP status.
     #[error("the origin answers with HTTP status {0}")]
     HttpStatus(u16),
-    /// TLS.
+    /// `whep+https`: the certificate is not one to trust.
     #[error("the origin's certificate is not trusted")]
     NotTrusted,
     /// Nothing to verify an origin with.
@@ -283,14 +283,14 @@ async fn run_sources(camera: &Camera, token: &CancellationToken) {
     let main = async {
         match &camera.config.source {
             SourceUrl::Whip => whip::run(camera, token).await,
-            source => retry(camera, source, MAIN, token).await,
+            source => run_source(camera, source, MAIN, token).await,
         }
     };
     let sub = async {
         match (&camera.config.source, &camera.config.sub) {
             // A publisher brings its layers itself.
             (SourceUrl::Whip, _) | (_, None | Some(SourceUrl::Whip)) => {}
-            (_, Some(sub)) => retry(camera, sub, SUB, token).await,
+            (_, Some(sub)) => run_source(camera, sub, SUB, token).await,
         }
     };
     tokio::join!(main, sub, transcode::supervise_low(camera, token));
@@ -304,10 +304,64 @@ struct Publishers<'a> {
     audio: Option<TrackPublisher<'a>>,
 }
 
+/// One source of a camera, as [`retry`] needs it.
+trait Source {
+    /// Publishes until the source fails; there is no other way to end.
+    fn run_once(
+        &mut self,
+        publishers: &mut Publishers<'_>,
+    ) -> impl Future<Output = Result<Infallible, SourceError>> + Send;
+
+    /// Waits before the next try.
+    fn pause(&mut self, pause: Duration) -> impl Future<Output = ()> + Send;
+}
+
+/// The source at a URL.
+struct UrlSource<'a> {
+    url: &'a SourceUrl,
+    sessions: Sessions,
+}
+
+impl Source for UrlSource<'_> {
+    async fn run_once(
+        &mut self,
+        publishers: &mut Publishers<'_>,
+    ) -> Result<Infallible, SourceError> {
+        let sessions = &self.sessions;
+        match self.url {
+            SourceUrl::Rtsp(url) => rtsp::run(url, publishers, &sessions.rtsp).await,
+            SourceUrl::Whep(url) => whep::run(url, publishers, &sessions.whep).await,
+            SourceUrl::Ffmpeg(input) => ffmpeg::run(input, publishers).await,
+            SourceUrl::Test { width_px, height_px } => {
+                test_pattern::run(*width_px, *height_px, &mut publishers.video).await
+            }
+            // Has a loop of its own, [`whip::run`].
+            SourceUrl::Whip => std::future::pending().await,
+        }
+    }
+
+    async fn pause(&mut self, pause: Duration) {
+        sleep(pause).await;
+    }
+}
+
+/// Runs one source until `token` is cancelled, and ends its sessions.
+async fn run_source(
+    camera: &Camera,
+    url: &SourceUrl,
+    track: (TrackIndex, &'static str),
+    token: &CancellationToken,
+) {
+    let mut source = UrlSource { url, sessions: Sessions::default() };
+    retry(camera, &mut source, track, token).await;
+    source.sessions.rtsp.wait_for_teardown(STOP_TEARDOWN_TIMEOUT).await;
+    source.sessions.whep.wait_for_goodbyes(STOP_TEARDOWN_TIMEOUT).await;
+}
+
 /// Connects, publishes, and after a failure tries again, until `token` is cancelled.
 async fn retry(
     camera: &Camera,
-    source: &SourceUrl,
+    source: &mut impl Source,
     (index, rid): (TrackIndex, &'static str),
     token: &CancellationToken,
 ) {
@@ -315,7 +369,6 @@ async fn retry(
     let is_main = (index, rid) == MAIN;
     let mut backoff = Backoff::default();
     let mut last_reason = None;
-    let sessions = Sessions::default();
     let has_audio = is_main && camera.config.audio;
     let mut publishers = Publishers {
         video: TrackPublisher::new(camera, index, rid),
@@ -325,7 +378,7 @@ async fn retry(
         let ended = tokio::select! {
             biased;
             () = token.cancelled() => None,
-            Err(error) = run_once(source, &mut publishers, &sessions) => Some(error),
+            Err(error) = source.run_once(&mut publishers) => Some(error),
         };
         if publishers.video.has_published() {
             backoff.reset();
@@ -355,11 +408,9 @@ async fn retry(
         tokio::select! {
             biased;
             () = token.cancelled() => break,
-            () = sleep(delay) => {}
+            () = source.pause(delay) => {}
         }
     }
-    sessions.rtsp.wait_for_teardown(STOP_TEARDOWN_TIMEOUT).await;
-    sessions.whep.wait_for_goodbyes(STOP_TEARDOWN_TIMEOUT).await;
 }
 
 /// Sessions of one source that its other side may still have to be told the end of.
@@ -369,20 +420,78 @@ struct Sessions {
     whep: WhepSessions,
 }
 
-/// Publishes until the source fails; there is no other way to end.
-async fn run_once(
-    source: &SourceUrl,
-    publishers: &mut Publishers<'_>,
-    sessions: &Sessions,
-) -> Result<Infallible, SourceError> {
-    match source {
-        SourceUrl::Rtsp(url) => rtsp::run(url, publishers, &sessions.rtsp).await,
-        SourceUrl::Whep(url) => whep::run(url, publishers, &sessions.whep).await,
-        SourceUrl::Ffmpeg(input) => ffmpeg::run(input, publishers).await,
-        SourceUrl::Test { width_px, height_px } => {
-            test_pattern::run(*width_px, *height_px, &mut publishers.video).await
+#[cfg(test)]
+mod tests {
+    use std::time::Instant;
+
+    use super::*;
+    use crate::{hub::Hub, sansio::assemble::Assembled};
+
+    fn camera() -> Camera {
+        let id: domain::CameraId = "door".parse().unwrap();
+        let feed = Hub::default().add(&id);
+        let source = "rtsp://camera/".parse().unwrap();
+        Camera::new(CameraConfig::new(id, "Door".to_owned(), source), feed)
+    }
+
+    /// Fails again and again, after one picture where `has_picture` says so of the try.
+    struct Failing<F> {
+        has_picture: F,
+        tries: usize,
+        pauses: Vec<f64>,
+        /// Cancelled after so many.
+        most: usize,
+        token: CancellationToken,
+    }
+
+    impl<F: Fn(usize) -> bool + Send> Source for Failing<F> {
+        async fn run_once(
+            &mut self,
+            publishers: &mut Publishers<'_>,
+        ) -> Result<Infallible, SourceError> {
+            if (self.has_picture)(self.tries) {
+                let payloads = vec![vec![0; 10].into()];
+                let unit = Assembled { timestamp_90k: 0, is_key: true, payloads };
+                publishers.video.publish(unit, Instant::now());
+            }
+            self.tries += 1;
+            Err(SourceError::Refused)
         }
-        // Has a loop of its own, [`whip::run`].
-        SourceUrl::Whip => std::future::pending().await,
+
+        async fn pause(&mut self, pause: Duration) {
+            self.pauses.push(pause.as_secs_f64());
+            if self.tries == self.most {
+                self.token.cancel();
+            }
+        }
+    }
+
+    /// Each pause is the expected one, in seconds, with up to a quarter taken off.
+    async fn check(camera: &Camera, has_picture: impl Fn(usize) -> bool + Send, expected: &[f64]) {
+        let token = CancellationToken::new();
+        let (pauses, most) = (Vec::new(), expected.len());
+        let mut source = Failing { has_picture, tries: 0, pauses, most, token: token.clone() };
+        retry(camera, &mut source, MAIN, &token).await;
+        let pauses = source.pauses;
+        assert_eq!((source.tries, pauses.len()), (most, most));
+        for (pause, expected) in pauses.iter().zip(expected) {
+            assert!((expected * 0.75..=*expected).contains(pause), "{pause} s in {pauses:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn pauses_between_tries_grow_until_pictures_come_and_then_begin_again() {
+        let camera = camera();
+        let expected = [0.5, 1.0, 2.0, 4.0, 8.0, 10.0, 10.0, 0.5, 0.5, 1.0];
+        check(&camera, |attempt| matches!(attempt, 7 | 8), &expected).await;
+        let lost = CameraState::Lost { reason: "connection refused".to_owned() };
+        assert_eq!(camera.status().state, lost);
+    }
+
+    #[tokio::test]
+    async fn a_camera_that_somebody_waits_for_is_tried_every_second() {
+        let camera = camera();
+        let _viewer = camera.feed.count_viewer();
+        check(&camera, |_| false, &[0.5, 1.0, 1.0, 1.0, 1.0, 1.0]).await;
     }
 }

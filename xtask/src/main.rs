@@ -44,8 +44,9 @@ cargo xtask <command>
                       named is filled if it is empty, and stays for the next time
   bench explorer [--dev] [--program FILE] [--secs 60] [--no-hey] [--no-next] [--write]
                       kept pages and thumbnails, beside nginx and Next.js with the same bytes
-  bench idle [--release] [--secs 30]
-                      memory, processor time and start of a server with nothing to do
+  bench idle [--release] [--secs 30] [--cameras 10] [--program FILE]
+                      memory, processor time and start of a server with nothing to do, and with
+                      cameras that nobody watches
   bench live [--dev] [--viewers 1,25,100,200,400] [--secs 20] [--only damwall|go2rtc]
              [--cycles 10000] [--quick] [--browser [--runs 20]] [--program FILE] [--write]
                       many viewers of one camera, beside go2rtc: processor time, memory, loss,

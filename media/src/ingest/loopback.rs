@@ -14,10 +14,9 @@ use super::SourceError;
 use crate::sansio::{
     rtp::{self, Header},
     rtsp::{Announced, Message, Request, Unwrap},
+    track_sdp::{PAYLOAD_TYPE, TrackSdp},
 };
 
-/// Payload type of what we send.
-pub(super) const PAYLOAD_TYPE: u8 = 96;
 /// ffmpeg speaks first, as soon as it is connected.
 const FIRST_REQUEST_TIMEOUT: Duration = Duration::from_secs(2);
 
@@ -49,9 +48,9 @@ impl Loopback {
         Ok(Recording { connection, announced, unwrap: Unwrap::default() })
     }
 
-    /// Waits until ffmpeg has asked for the one track of `sdp`.
-    pub(super) async fn play(self, sdp: &str) -> Result<Playing, SourceError> {
-        let (connection, _) = self.connect("PLAY", sdp).await?;
+    /// Waits until ffmpeg has asked for the track.
+    pub(super) async fn play(self, track: &TrackSdp) -> Result<Playing, SourceError> {
+        let (connection, _) = self.connect("PLAY", &track.to_string()).await?;
         Ok(Playing { stream: connection.stream, sequence_number: 0, packet: Vec::new() })
     }
 
@@ -226,7 +225,9 @@ mod tests {
         drop(connect("").await);
         let stranger = connect("PLAY rtsp://127.0.0.1/other RTSP/1.0\r\nCSeq: 1\r\n\r\n").await;
         let ours = connect(&format!("PLAY {url} RTSP/1.0\r\nCSeq: 1\r\n\r\n")).await;
-        let playing = timeout(Duration::from_secs(10), loopback.play("")).await.unwrap().unwrap();
+        let track = TrackSdp::h265();
+        let playing = timeout(Duration::from_secs(10), loopback.play(&track)).await;
+        let playing = playing.unwrap().unwrap();
         assert_eq!(playing.stream.peer_addr().unwrap(), ours.local_addr().unwrap());
         drop((silent, babbling, stranger));
     }

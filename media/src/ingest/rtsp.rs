@@ -28,7 +28,7 @@ use super::{
     Publishers, SILENCE_TIMEOUT, SourceError,
     publisher::TrackPublisher,
     tls_relay,
-    transcode::{self, AudioPacket, AudioSdp},
+    transcode::{self, AudioPacket},
     watchdog::{Watchdog, no_picture},
 };
 use crate::{
@@ -37,6 +37,7 @@ use crate::{
         assemble::{Assembler, ParameterSets, RtpPacket},
         format::Codec,
         h264, h265,
+        track_sdp::TrackSdp,
     },
 };
 
@@ -101,7 +102,7 @@ pub(super) async fn run(
             };
             forward(&mut playback, video, sound).await
         }
-        (Some(publisher), Some((_, Audio::ToOpus(sdp)))) => {
+        (Some(publisher), Some((_, Audio::ToOpus(track)))) => {
             // The first viewers come with the first picture, which is before the first sound.
             publisher.set_audio(Codec::Opus);
             let (sender, mut receiver) = mpsc::channel(MAX_QUEUED_SOUND);
@@ -109,7 +110,7 @@ pub(super) async fn run(
             let sound = |packet| drop(sender.try_send(packet));
             tokio::select! {
                 ended = forward(&mut playback, video, sound) => ended,
-                never = transcode::to_opus(&sdp, &mut receiver, publisher) => match never {},
+                never = transcode::to_opus(&track, &mut receiver, publisher) => match never {},
             }
         }
         _ => forward(&mut playback, video, |_| {}).await,
@@ -192,7 +193,7 @@ enum Audio {
     /// Browsers play it.
     AsItIs(Codec),
     /// They do not.
-    ToOpus(AudioSdp),
+    ToOpus(TrackSdp),
 }
 
 /// The first track of sound that browsers can play, else the first that ffmpeg may know.
@@ -207,8 +208,8 @@ fn audio_stream(session: &Session<Described>) -> Option<(usize, Audio)> {
     });
     as_it_is.or_else(|| {
         streams().find_map(|(index, stream)| {
-            let sdp = AudioSdp::of_sdp(session.sdp(), stream.rtp_payload_type())?;
-            Some((index, Audio::ToOpus(sdp)))
+            let track = TrackSdp::of_sound(session.sdp(), stream.rtp_payload_type())?;
+            Some((index, Audio::ToOpus(track)))
         })
     })
 }

@@ -16,13 +16,16 @@ use super::{
     Camera, MAIN, SourceError,
     child::Ffmpeg,
     ffmpeg::{ENCODE_AUDIO, encode_video, output_arguments, receive_audio, receive_video, words},
-    loopback::{Loopback, PAYLOAD_TYPE},
+    loopback::Loopback,
     publisher::TrackPublisher,
 };
 use crate::{
     camera::SourceUrl,
     hub::{Read, Track, TrackIndex},
-    sansio::format::{Codec, Format},
+    sansio::{
+        format::{Codec, Format},
+        track_sdp::TrackSdp,
+    },
 };
 
 /// Where the transcoded layer is.
@@ -171,9 +174,8 @@ async fn make_low(
 }
 
 async fn feed_pictures(main: &Arc<Track>, input: Loopback) -> Result<Infallible, SourceError> {
-    let sdp = sdp("video", &[format!("rtpmap:{PAYLOAD_TYPE} H265/90000")]);
     // ffmpeg asks for nothing before it has begun, and needs a key frame first.
-    let playing = timeout(START_TIMEOUT, input.play(&sdp)).await;
+    let playing = timeout(START_TIMEOUT, input.play(&TrackSdp::h265())).await;
     let mut playing = playing.map_err(|_| SourceError::Timeout)??;
     let wake = Arc::new(Notify::new());
     let mut cursor = main.subscribe(wake.clone());
@@ -197,44 +199,18 @@ async fn feed_pictures(main: &Arc<Track>, input: Loopback) -> Result<Infallible,
     }
 }
 
-/// An RTP track of a camera's sound, as its SDP has it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct AudioSdp {
-    attributes: Vec<String>,
-}
-
-impl AudioSdp {
-    /// The attributes that describe the payload type of the `index`th track.
-    pub(super) fn of_sdp(sdp: &[u8], payload_type: u8) -> Option<Self> {
-        let session = sdp_types::Session::parse(sdp).ok()?;
-        let payload_type = payload_type.to_string();
-        let media = session.medias.iter().find(|media| {
-            media.media == "audio" && media.fmt.split(' ').any(|fmt| fmt == payload_type)
-        })?;
-        let attributes = media.attributes.iter().filter_map(|attribute| {
-            let is_of_format = matches!(attribute.attribute.as_str(), "rtpmap" | "fmtp");
-            let (of, value) = attribute.value.as_ref()?.split_once(' ')?;
-            (is_of_format && of == payload_type)
-                .then(|| format!("{}:{PAYLOAD_TYPE} {value}", attribute.attribute))
-        });
-        let attributes: Vec<_> = attributes.collect();
-        // G.722 and its like have no `rtpmap`, and a number that says it all.
-        (!attributes.is_empty()).then_some(Self { attributes })
-    }
-}
-
 /// A packet of sound: RTP time, marker, payload.
 pub(super) type AudioPacket = (i64, bool, Bytes);
 
 /// Makes Opus of a camera's sound for as long as it runs; failures are tried again.
 pub(super) async fn to_opus(
-    sdp: &AudioSdp,
+    track: &TrackSdp,
     packets: &mut mpsc::Receiver<AudioPacket>,
     publisher: &mut TrackPublisher<'_>,
 ) -> Infallible {
     let id = &publisher.camera().config.id;
     loop {
-        let Err(error) = to_opus_once(sdp, packets, publisher).await;
+        let Err(error) = to_opus_once(track, packets, publisher).await;
         match error {
             // There will be none.
             SourceError::NoFfmpeg => publisher.clear(),
@@ -248,7 +224,7 @@ pub(super) async fn to_opus(
 }
 
 async fn to_opus_once(
-    audio: &AudioSdp,
+    track: &TrackSdp,
     packets: &mut mpsc::Receiver<AudioPacket>,
     publisher: &mut TrackPublisher<'_>,
 ) -> Result<Infallible, SourceError> {
@@ -260,8 +236,7 @@ async fn to_opus_once(
     arguments.extend(output_arguments(&output.url()?));
     let mut ffmpeg = Ffmpeg::spawn(&publisher.camera().config.id, &arguments, "")?;
     let feed = async {
-        let sdp = sdp("audio", &audio.attributes);
-        let playing = timeout(START_TIMEOUT, input.play(&sdp)).await;
+        let playing = timeout(START_TIMEOUT, input.play(track)).await;
         let mut playing = playing.map_err(|_| SourceError::Timeout)??;
         while let Some((timestamp, marker, payload)) = packets.recv().await {
             playing.send(timestamp as u32, marker, &payload).await?;
@@ -275,22 +250,8 @@ async fn to_opus_once(
     }
 }
 
-fn sdp(media: &str, attributes: &[String]) -> String {
-    let mut sdp = format!(
-        "v=0\r\no=- 0 0 IN IP4 127.0.0.1\r\ns=-\r\nc=IN IP4 127.0.0.1\r\nt=0 0\r\n\
-         m={media} 0 RTP/AVP {PAYLOAD_TYPE}\r\n"
-    );
-    for attribute in attributes {
-        sdp.push_str(&format!("a={attribute}\r\n"));
-    }
-    sdp.push_str("a=control:track\r\n");
-    sdp
-}
-
 #[cfg(test)]
 mod tests {
-    use proptest::prelude::*;
-
     use super::*;
 
     #[test]
@@ -328,32 +289,5 @@ mod tests {
         TrackPublisher::new(&camera, TrackIndex::Layer(0), "main").set_format(format);
         assert_eq!(feed.watch_news().borrow().formats, 1, "one step");
         assert_eq!(feed.layers()[LOW.0].format().unwrap().codec, Codec::H264);
-    }
-
-    #[test]
-    fn the_description_of_sound_is_taken_over_from_the_camera() {
-        let camera = "v=0\r\no=- 0 0 IN IP4 0.0.0.0\r\ns=-\r\nt=0 0\r\nm=video 0 RTP/AVP 96\r\n\
-            a=rtpmap:96 H264/90000\r\nm=audio 0 RTP/AVP 97\r\n\
-            a=rtpmap:97 mpeg4-generic/44100/1\r\na=control:x\r\n\
-            a=fmtp:97 mode=AAC-hbr;config=1208\r\n";
-        let audio = AudioSdp::of_sdp(camera.as_bytes(), 97).unwrap();
-        let attributes = ["rtpmap:96 mpeg4-generic/44100/1", "fmtp:96 mode=AAC-hbr;config=1208"];
-        assert_eq!(audio.attributes, attributes);
-        assert_eq!(AudioSdp::of_sdp(camera.as_bytes(), 98), None);
-    }
-
-    proptest! {
-        #[test]
-        fn hostile_sdp_never_panics_and_adds_no_lines(
-            fmt in "[0-9 ]{0,6}", attribute in "(rtpmap|fmtp):9[67] \\PC{0,40}", rest in "\\PC{0,40}",
-        ) {
-            let text = format!(
-                "v=0\r\no=- 0 0 IN IP4 0.0.0.0\r\ns=-\r\nt=0 0\r\nm=audio 0 RTP/AVP {fmt} 97\r\n\
-                 a={attribute}\r\n{rest}"
-            );
-            if let Some(audio) = AudioSdp::of_sdp(text.as_bytes(), 97) {
-                prop_assert!(audio.attributes.iter().all(|line| !line.contains(['\r', '\n'])));
-            }
-        }
     }
 }

@@ -24,7 +24,10 @@ use self::{
     signalling::Signalling,
 };
 use super::{Publishers, SourceError, watchdog::Watchdog};
-use crate::{camera::WhepUrl, sansio::format::Codec};
+use crate::{
+    camera::WhepUrl,
+    sansio::{format::Codec, whep_answer::refuses_video},
+};
 
 mod intake;
 mod peer;
@@ -161,11 +164,6 @@ pub(super) async fn run(
 /// Why a session ended; before the first packet there is one reason only.
 fn ended(intake: &Intake, reason: SourceError) -> SourceError {
     if intake.has_begun() { reason } else { SourceError::NoPackets }
-}
-
-/// Whether an answer takes our offer but for the video, the first section.
-fn refuses_video(answer: &str) -> bool {
-    answer.lines().any(|line| line.starts_with("m=video 0 "))
 }
 
 /// The crate's own text may name addresses; it goes no further than the debug log.

@@ -2,8 +2,8 @@
 
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
+mod certificate;
 mod rtsp_server;
-
 mod sources;
 mod whep_origin;
 mod whep_source;

@@ -1,13 +1,15 @@
 //! Cameras of every kind, against real servers and encoders: what comes of them in their feed.
 
 use std::{
+    io::{Read as _, Write as _},
+    net::TcpStream,
     path::PathBuf,
     process::Stdio,
     sync::Arc,
     time::{Duration, Instant},
 };
 
-use domain::{CameraState, CameraStatus, RtspTransport};
+use domain::{CameraState, CameraStatus, MediaSettings, RtspTransport};
 use http_body_util::Full;
 use hyper::{Response, body::Bytes};
 use media::{
@@ -29,6 +31,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use crate::{
+    certificate::{Directory, run_trusting, trusting_url},
     rtsp_server::RtspServer,
     whep_origin::{HttpServer, Origin},
 };
@@ -216,6 +219,50 @@ async fn a_camera_can_send_over_udp_and_ask_for_a_digest() {
     assert_eq!(server.wait_for_event(PATIENCE).as_deref(), Some("teardown /cam"));
 }
 
+/// What a camera answers to a client that set up a session and then said nothing for a while.
+fn answer_after(silence: Duration, url: &str, port: u16) -> String {
+    let mut stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
+    let mut ask = |request: String| {
+        stream.write_all(request.as_bytes()).unwrap();
+        let mut answer = [0; 1024];
+        let len = stream.read(&mut answer).unwrap();
+        String::from_utf8_lossy(&answer[..len]).into_owned()
+    };
+    let set_up = ask(format!(
+        "SETUP {url}/stream=0 RTSP/1.0\r\nCSeq: 1\r\n\
+         Transport: RTP/AVP;unicast;client_port=40000-40001\r\n\r\n"
+    ));
+    let session = set_up.split_once("Session: ").unwrap().1.split(';').next().unwrap();
+    std::thread::sleep(silence);
+    ask(format!("GET_PARAMETER {url} RTSP/1.0\r\nCSeq: 2\r\nSession: {session}\r\n\r\n"))
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_session_over_udp_is_kept_alive_for_longer_than_its_time_out() {
+    // Over UDP nothing but our requests tells the camera that somebody still listens.
+    const SESSION_TIMEOUT: Duration = Duration::from_secs(5);
+    let server = RtspServer::start(0, &["--session-timeout", "5"]);
+    let udp = CameraConfig { rtsp_transport: RtspTransport::Udp, ..config(&server.url()) };
+    let door = supervise(udp);
+    door.wait_for(|status| status.state.is_live()).await;
+    assert_eq!(server.wait_for_event(PATIENCE).as_deref(), Some("play /cam"));
+
+    let held = 2 * SESSION_TIMEOUT + Duration::from_secs(2);
+    let (url, port) = (server.url(), server.port());
+    let silent = tokio::task::spawn_blocking(move || answer_after(held, &url, port));
+    let began = Instant::now();
+    let mut reader = Reader::new(&door.camera.feed.layers()[0]);
+    while began.elapsed() < held {
+        reader.next().await;
+        assert!(door.camera.status().state.is_live());
+    }
+    let answer = silent.await.unwrap();
+    assert!(answer.starts_with("RTSP/1.0 454 "), "the silent one is ended: {answer}");
+    assert_eq!(server.wait_for_event(Duration::ZERO), None, "one PLAY all the time");
+    door.stop().await;
+    assert_eq!(server.wait_for_event(PATIENCE).as_deref(), Some("teardown /cam"));
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn sound_that_browsers_play_is_passed_through() {
     for (option, codec, packet_ticks) in [
@@ -265,27 +312,45 @@ async fn an_h265_camera_is_passed_through() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_low_layer_of_an_h265_camera_is_made_while_it_is_read() {
+async fn the_low_layer_of_an_h265_camera_is_made_by_one_encoder_while_it_is_read() {
     let server = RtspServer::start(0, &["--codec", "h265"]);
-    let door = supervise(config(&server.url()));
+    // A rate that the encoders of other tests' cameras are not told.
+    let max_kbps = 5_001 + std::process::id() % 90_000;
+    let media = MediaSettings { max_kbps, ..MediaSettings::default() };
+    let encoders = || processes_with(&format!("-maxrate\0{max_kbps}k\0"));
+    let door = supervise(CameraConfig { media, ..config(&server.url()) });
     let status = door.wait_for(|status| status.layers.len() == 2).await;
     assert_eq!(sizes(&status), [("main", 320, 180), ("low", 320, 180)]);
+    Reader::new(&door.camera.feed.layers()[0]).take(60).await;
+    assert_eq!(encoders(), 0, "it is on offer, and nobody reads it");
+
     let low = &door.camera.feed.layers()[2].clone();
     let announced = low.format().unwrap();
     assert_eq!(announced.codec, Codec::H264);
-    let mut reader = Reader::new(low);
-    let units = reader.take(60).await;
+    let (mut first, mut second) = (Reader::new(low), Reader::new(low));
+    let units = first.take(60).await;
     assert!(units[0].is_key && units[30..].iter().any(|unit| unit.is_key));
     assert_eq!(low.format().unwrap(), announced, "what was announced is what comes");
     let late = units[59].arrived_at.duration_since(door.camera.feed.epoch()).as_secs_f64()
         - units[59].time as f64 / 90_000.0;
     assert!(late.abs() < 1.0, "{late} s late");
-    drop(reader);
-    sleep(Duration::from_secs(6)).await;
-    assert!(low.format().is_some(), "still on offer");
-    let mut idle = Reader::new(low);
+    second.take(60).await;
+    assert_eq!(encoders(), 1, "one for both readers");
+    drop(first);
+    second.take(30).await;
+    assert_eq!(encoders(), 1, "one reader is left");
+
+    drop(second);
+    let left = Instant::now();
+    while encoders() > 0 {
+        assert!(left.elapsed() < PATIENCE, "the encoder goes on without readers");
+        sleep(Duration::from_millis(20)).await;
+    }
+    assert!(left.elapsed() > Duration::from_secs(4), "who comes back at once finds it running");
+    assert_eq!(low.format().unwrap(), announced, "still on offer");
     // The reader is one that wants it, so it comes again.
-    assert!(idle.take(2).await[0].is_key);
+    assert!(Reader::new(low).take(2).await[0].is_key);
+    assert_eq!(encoders(), 1);
     door.stop().await;
     assert!(low.format().is_none());
 }
@@ -304,88 +369,26 @@ async fn aac_becomes_opus() {
     door.stop().await;
 }
 
-/// A folder of a test's own; ends with it.
-struct Directory(PathBuf);
-
-impl Directory {
-    fn new(name: &str) -> Self {
-        let path = std::env::temp_dir().join(format!("damwall-{name}-{}", std::process::id()));
-        std::fs::create_dir_all(&path).unwrap();
-        Self(path)
-    }
-
-    fn path(&self, name: &str) -> String {
-        self.0.join(name).to_str().unwrap().to_owned()
-    }
-
-    /// A certificate, self-signed unless `more` names an authority: with its key in one file, and alone.
-    async fn certificate(&self, name: &str, more: &[&str]) -> [String; 2] {
-        let [key, certificate, both] =
-            ["key", "crt", "pem"].map(|s| self.path(&format!("{name}.{s}")));
-        let made = Command::new("openssl")
-            .args(["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1"])
-            .args(["-nodes", "-days", "2", "-subj", &format!("/CN={name}")])
-            .args(["-keyout", &key, "-out", &certificate])
-            .args(more)
-            .output()
-            .await
-            .unwrap();
-        assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
-        let parts = [&key, &certificate].map(|path| std::fs::read_to_string(path).unwrap());
-        std::fs::write(&both, parts.concat()).unwrap();
-        [both, certificate]
-    }
-}
-
-impl Drop for Directory {
-    fn drop(&mut self) {
-        // What is left is in the folder for temporary files.
-        let _ = std::fs::remove_dir_all(&self.0);
-    }
-}
-
-/// URL of the camera, in the process that trusts an authority of the test's.
-const TRUSTED: &str = "DAMWALL_TEST_TRUSTED";
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn rtsps_takes_a_certificate_of_an_authority_that_the_operator_names() {
-    if let Ok(url) = std::env::var(TRUSTED) {
+    if let Some(url) = trusting_url() {
         let door = supervise(config(&url));
         door.wait_for(|status| status.state.is_live()).await;
         door.stop().await;
         return;
     }
-    let directory = Directory::new("authority");
-    let [_, authority] = directory.certificate("authority", &[]).await;
-    let [pem, _] = directory
-        .certificate(
-            "camera",
-            &[
-                &["-CA", &authority, "-CAkey", &directory.path("authority.key")][..],
-                &["-addext", "basicConstraints=critical,CA:FALSE"],
-                &["-addext", "subjectAltName=IP:127.0.0.1"],
-            ]
-            .concat(),
-        )
-        .await;
-    let server = RtspServer::start(0, &["--tls", &pem]);
+    let directory = Directory::new("rtsps-authority");
+    let signed = directory.signed().await;
+    let server = RtspServer::start(0, &["--tls", &signed.pem]);
     let name = "sources::rtsps_takes_a_certificate_of_an_authority_that_the_operator_names";
-    let trusting = Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", name])
-        .env(TRUSTED, server.url())
-        .env("SSL_CERT_FILE", authority)
-        .output()
-        .await
-        .unwrap();
-    assert!(trusting.status.success(), "{}", String::from_utf8_lossy(&trusting.stdout));
+    run_trusting(&signed.authority, &server.url(), name).await;
     assert_eq!(server.wait_for_event(PATIENCE).as_deref(), Some("play /cam"));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn rtsps_goes_by_the_certificate_unless_told_otherwise() {
-    let directory = Directory::new("tls");
-    let [pem, _] = directory.certificate("camera", &[]).await;
-    let server = RtspServer::start(0, &["--tls", &pem]);
+    let directory = Directory::new("rtsps");
+    let server = RtspServer::start(0, &["--tls", &directory.signed().await.pem]);
 
     let door = supervise(config(&server.url()));
     let is_lost = |status: &CameraStatus| matches!(status.state, CameraState::Lost { .. });

@@ -21,10 +21,17 @@ use media::{
     egress::handle::{CreateError, Resource, SessionKind},
     live::Live,
 };
+use rustls::{
+    ServerConfig,
+    crypto::aws_lc_rs,
+    pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _},
+};
 use tokio::{
+    io::{AsyncRead, AsyncWrite},
     net::TcpListener,
     task::{JoinHandle, JoinSet},
 };
+use tokio_rustls::TlsAcceptor;
 
 use crate::{LOCAL, start, wait_for};
 
@@ -47,6 +54,14 @@ impl HttpServer {
         port: u16,
         handle: impl Fn(Request<Incoming>) -> BoxFuture<'static, Answer> + Send + Sync + 'static,
     ) -> Self {
+        Self::listen(port, None, handle).await
+    }
+
+    async fn listen(
+        port: u16,
+        tls: Option<TlsAcceptor>,
+        handle: impl Fn(Request<Incoming>) -> BoxFuture<'static, Answer> + Send + Sync + 'static,
+    ) -> Self {
         let listener = TcpListener::bind((LOCAL, port)).await.unwrap();
         let addr = listener.local_addr().unwrap();
         let handle = Arc::new(handle);
@@ -54,18 +69,46 @@ impl HttpServer {
             let mut connections = JoinSet::new();
             loop {
                 let (stream, _) = listener.accept().await.unwrap();
-                let handle = handle.clone();
+                let (tls, handle) = (tls.clone(), handle.clone());
                 connections.spawn(async move {
-                    let service = service_fn(move |request| {
-                        let answer = handle(request);
-                        async move { Ok::<_, std::convert::Infallible>(answer.await) }
-                    });
-                    http1::Builder::new().serve_connection(TokioIo::new(stream), service).await
+                    match tls {
+                        None => serve_connection(stream, &*handle).await,
+                        // A client that does not trust us ends the handshake.
+                        Some(tls) => {
+                            if let Ok(stream) = tls.accept(stream).await {
+                                serve_connection(stream, &*handle).await;
+                            }
+                        }
+                    }
                 });
             }
         });
         Self { addr, task }
     }
+}
+
+fn tls_acceptor(pem: &str) -> TlsAcceptor {
+    let certificates = CertificateDer::pem_file_iter(pem).unwrap();
+    let certificates = certificates.collect::<Result<_, _>>().unwrap();
+    let key = PrivateKeyDer::from_pem_file(pem).unwrap();
+    let config = ServerConfig::builder_with_provider(aws_lc_rs::default_provider().into())
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(certificates, key);
+    Arc::new(config.unwrap()).into()
+}
+
+async fn serve_connection(
+    stream: impl AsyncRead + AsyncWrite + Unpin,
+    handle: impl Fn(Request<Incoming>) -> BoxFuture<'static, Answer>,
+) {
+    let service = service_fn(move |request| {
+        let answer = handle(request);
+        async move { Ok::<_, std::convert::Infallible>(answer.await) }
+    });
+    // Clients may break off as they like.
+    let _ = http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
 }
 
 impl Drop for HttpServer {
@@ -78,34 +121,41 @@ impl Drop for HttpServer {
 pub struct Origin {
     pub live: Arc<Live>,
     pub http: HttpServer,
+    scheme: &'static str,
     /// Sessions that were ended by DELETE.
     pub deleted: Arc<AtomicUsize>,
 }
 
 impl Origin {
     pub async fn start(port: u16) -> Self {
-        Self::at(port, "test:320x180").await
+        Self::at(port, None, "test:320x180").await
     }
 
     /// With another camera.
     pub async fn of(source: &str) -> Self {
-        Self::at(0, source).await
+        Self::at(0, None, source).await
     }
 
-    async fn at(port: u16, source: &str) -> Self {
+    /// Over TLS, with the certificate and key of a file.
+    pub async fn start_tls(pem: &str) -> Self {
+        Self::at(0, Some(tls_acceptor(pem)), "test:320x180").await
+    }
+
+    async fn at(port: u16, tls: Option<TlsAcceptor>, source: &str) -> Self {
         let live = Arc::new(start(source).await);
         wait_for(&live, domain::CameraState::is_live).await;
+        let scheme = if tls.is_some() { "whep+https" } else { "whep+http" };
         let deleted = Arc::new(AtomicUsize::new(0));
         let (of_http, count) = (live.clone(), deleted.clone());
-        let http = HttpServer::start(port, move |request| {
+        let http = HttpServer::listen(port, tls, move |request| {
             Box::pin(serve(of_http.clone(), count.clone(), request))
         })
         .await;
-        Self { live, http, deleted }
+        Self { live, http, scheme, deleted }
     }
 
     pub fn url(&self) -> String {
-        format!("whep+http://{}/whep/door", self.http.addr)
+        format!("{}://{}/whep/door", self.scheme, self.http.addr)
     }
 
     pub async fn stop(self) {

@@ -6,6 +6,7 @@ use domain::CameraState;
 use hyper::header::AUTHORIZATION;
 
 use crate::{
+    certificate::{Directory, run_trusting, trusting_url},
     start, wait_for,
     whep_origin::{HttpServer, Origin, answer},
 };
@@ -83,6 +84,46 @@ async fn an_origin_that_refuses_says_why() {
         live.close_cameras().await;
         live.close_viewers().await;
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_origin_over_tls_is_pulled_when_its_certificate_is_trusted() {
+    if let Some(url) = trusting_url() {
+        let live = start(&url).await;
+        wait_for(&live, has_frames).await;
+        live.close_cameras().await;
+        live.close_viewers().await;
+        return;
+    }
+    let directory = Directory::new("whep-authority");
+    let signed = directory.signed().await;
+    let origin = Origin::start_tls(&signed.pem).await;
+    let name = "whep_source::an_origin_over_tls_is_pulled_when_its_certificate_is_trusted";
+    run_trusting(&signed.authority, &origin.url(), name).await;
+    assert_eq!(origin.deleted.load(Ordering::SeqCst), 1, "its DELETE is trusted too");
+    origin.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_origin_whose_tls_is_not_to_be_trusted_says_so() {
+    let directory = Directory::new("whep");
+    let origin = Origin::start_tls(&directory.signed().await.pem).await;
+    let without_tls = HttpServer::start(0, |_| Box::pin(async { unreachable!("over TLS") })).await;
+    for (url, sentence) in [
+        (origin.url(), "the origin's certificate is not trusted"),
+        (
+            format!("whep+https://{}/cam", without_tls.addr),
+            "the camera does not speak TLS as we do",
+        ),
+    ] {
+        let live = start(&url).await;
+        let lost = wait_for(&live, |state| matches!(state, CameraState::Lost { .. })).await;
+        assert_eq!(reason(lost.state), sentence);
+        live.close_cameras().await;
+        live.close_viewers().await;
+    }
+    assert_eq!(origin.deleted.load(Ordering::SeqCst), 0);
+    origin.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -175,6 +175,22 @@ fn sound_is_answered_where_the_camera_has_it_and_refused_where_not() {
 }
 
 #[test]
+fn line_13_of_two_videos_and_two_sounds_the_second_is_refused() {
+    let good = description(H264_LINES).replace("BUNDLE 0 1", "BUNDLE 0 1 2 3");
+    let sections = &good[good.find("m=audio").unwrap()..];
+    let again = sections.replace("a=mid:0", "a=mid:2").replace("a=mid:1", "a=mid:3");
+    let offer = format!("{good}{again}");
+    let (video, audio) = (h264([0x42, 0xe0]), format(Codec::Opus));
+    let settled = answer(&offer, &[&video], Some(&audio)).unwrap();
+    assert_eq!((settled.video.mid.as_str(), settled.audio.unwrap().mid.as_str()), ("1", "0"));
+    let parsed = Session::parse(settled.sdp.as_bytes()).unwrap();
+    let answered: Vec<_> = parsed.medias.iter().map(|m| (m.media.as_str(), m.port)).collect();
+    assert_eq!(answered, [("audio", 9), ("video", 9), ("audio", 0), ("video", 0)]);
+    assert!(parsed.medias[2..].iter().all(|media| media.has_attribute("inactive")));
+    assert_eq!(parsed.get_first_attribute_value("group").flatten(), Some("BUNDLE 0 1"));
+}
+
+#[test]
 fn answer_carries_every_candidate() {
     let candidates = [
         TransportAddress::Udp("192.0.2.1:8189".parse().unwrap()),
