@@ -13,7 +13,7 @@ export default defineConfig({
   // A test that passes at the second try has found a fault.
   retries: 0,
   forbidOnly: !!process.env.CI,
-  timeout: 30_000,
+  timeout: 60_000,
   expect: { timeout: 10_000 },
   reporter: [["list"]],
   use: {
