@@ -14,21 +14,22 @@ export class Camera {
   private constructor(
     readonly url: string,
     private running: Running | null,
+    private readonly gopFrames: number,
   ) {}
 
-  static async start(): Promise<Camera> {
-    const [running, url] = await Camera.launch(0);
-    return new Camera(url, running);
+  static async start(gopFrames = GOP_FRAMES): Promise<Camera> {
+    const [running, url] = await Camera.launch(0, gopFrames);
+    return new Camera(url, running, gopFrames);
   }
 
-  private static async launch(port: number): Promise<[Running, string]> {
+  private static async launch(port: number, gopFrames: number): Promise<[Running, string]> {
     const running = Running.start("/usr/bin/python3", [
       SCRIPT,
       `--port=${port}`,
       "--width=640",
       "--height=360",
       "--fps=30",
-      `--gop=${GOP_FRAMES}`,
+      `--gop=${gopFrames}`,
     ]);
     const [url] = await running.line(/^rtsp:\/\/\S+$/);
     return [running, url];
@@ -43,7 +44,7 @@ export class Camera {
   /** Starts it again at the same address. */
   async on(): Promise<void> {
     if (this.running) return;
-    const [running] = await Camera.launch(Number(new URL(this.url).port));
+    const [running] = await Camera.launch(Number(new URL(this.url).port), this.gopFrames);
     this.running = running;
   }
 

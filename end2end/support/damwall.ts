@@ -101,7 +101,7 @@ export class Damwall {
 
   /** Waits until no job of an asset waits or runs; resolves to the states they ended in. */
   async jobsOver(id: string): Promise<Record<string, string>> {
-    const deadline = Date.now() + 30_000;
+    const deadline = Date.now() + 90_000;
     for (;;) {
       const { items } = await this.json<{ items: JobRow[] }>(`/api/jobs?asset=${id}`);
       if (items.length > 0 && items.every(({ state }) => state === "done" || state === "failed")) {

@@ -37,7 +37,7 @@ export class AiortcViewers {
   /** Resolves when all are connected. */
   static async watch(url: string, ...flags: string[]): Promise<AiortcViewers> {
     const viewers = new AiortcViewers(start("whep_viewer.py", [...flags, url]));
-    await viewers.running.line(/"sent"/);
+    await viewers.running.line(/"sent"/, 60_000);
     return viewers;
   }
 

@@ -51,6 +51,11 @@ export class Running {
     }
   }
 
+  /** Whether it runs no more. */
+  get hasEnded(): boolean {
+    return this.hasExited;
+  }
+
   /** The first printed line that matches, as soon as it is printed. */
   async line(pattern: RegExp, timeoutMs = 20_000): Promise<RegExpMatchArray> {
     const deadline = Date.now() + timeoutMs;

@@ -157,7 +157,7 @@ test("a card shows its picture's colour, of its shape, until it has loaded", asy
 });
 
 test.describe("jobs under way", () => {
-  test.beforeEach(() => test.setTimeout(90_000));
+  test.beforeEach(() => test.setTimeout(240_000));
 
   test("are followed by a stream that ends with them", async ({ page, damwall }) => {
     const id = await damwall.upload("followed.mp4", await film(45));
@@ -166,8 +166,8 @@ test.describe("jobs under way", () => {
     await page.goto(`/assets/${id}`);
     const stream = await opened;
     const shown = page.getByTestId("job").filter({ hasText: /\d %/ });
-    await expect(shown.first()).toBeVisible({ timeout: 25_000 });
-    await expect(page.getByTestId("job")).toHaveCount(0, { timeout: 25_000 });
+    await expect(shown.first()).toBeVisible({ timeout: 90_000 });
+    await expect(page.getByTestId("job")).toHaveCount(0, { timeout: 90_000 });
     await expect(page.getByTestId("rendition").filter({ hasText: "Film" })).not.toHaveCount(0);
     expect(await closed).toBe(stream);
   });
@@ -192,9 +192,9 @@ test.describe("jobs under way", () => {
       const id = await damwall.upload("polled.mp4", await film(20));
       await page.goto(`/assets/${id}`);
       await expect(page.getByTestId("rendition").filter({ hasText: "Film" })).not.toHaveCount(0, {
-        timeout: 25_000,
+        timeout: 90_000,
       });
-      await expect(page.getByTestId("job")).toHaveCount(0, { timeout: 25_000 });
+      await expect(page.getByTestId("job")).toHaveCount(0, { timeout: 90_000 });
     });
   });
 });

@@ -345,16 +345,19 @@ test.describe("a signed link that has expired", () => {
     await expect(page.getByTestId("player-trouble")).toBeVisible();
     // The original twice, as its link may have expired, then its proxy if that has been made.
     expect(asked.slice(0, 2)).toEqual(["original", "original"]);
+    // A storm would go on.
+    await page.waitForTimeout(3_000);
     expect(asked.length).toBeLessThanOrEqual(3);
   });
 
   test("a film whose original does not play is played by its proxy", async ({ page, request, damwall }) => {
+    test.setTimeout(180_000);
     const film = await named(damwall, "film.mp4");
     const has = async () => {
       const { items } = await (await request.get(`/api/assets/${film.id}/renditions`)).json();
       return items.some((one: { kind: string }) => one.kind === "proxy_720p");
     };
-    await expect.poll(has, { timeout: 25_000 }).toBe(true);
+    await expect.poll(has, { timeout: 90_000 }).toBe(true);
     await page.route("**/original", (route) => route.fulfill({ status: 403 }));
     await page.goto(`/assets/${film.id}`);
     const player = page.getByTestId("asset-player");
@@ -367,12 +370,13 @@ test.describe("a signed link that has expired", () => {
 });
 
 test("the storyboard shows the time under the pointer", async ({ page, request, damwall }) => {
+  test.setTimeout(180_000);
   const film = await named(damwall, "film.mp4");
   const has = async () => {
     const { items } = await (await request.get(`/api/assets/${film.id}/renditions`)).json();
     return items.some((one: { kind: string }) => one.kind === "storyboard_vtt");
   };
-  await expect.poll(has, { timeout: 20_000 }).toBe(true);
+  await expect.poll(has, { timeout: 90_000 }).toBe(true);
   await page.goto(`/assets/${film.id}`);
   const scrub = page.getByTestId("scrub");
   await expect(scrub).toBeVisible();

@@ -1,4 +1,5 @@
 import { expect, test } from "../support/fixtures";
+import { tileOf } from "../support/wall";
 
 const directives = (policy: string) =>
   new Map(
@@ -55,9 +56,18 @@ test("thumbnails are kept, answers about who asks are not", async ({ request, da
   expect((await request.get("/assets")).headers()["cache-control"]).toContain("s-maxage=60");
 });
 
-test("pages raise no complaint of the policy", async ({ page }) => {
-  for (const path of ["/assets", "/live", "/login"]) {
+test("pages raise no complaint of the policy", async ({ page, camera, damwall }) => {
+  test.setTimeout(180_000);
+  await camera.on();
+  await damwall.live("door");
+  // A page follows jobs for as long as they run, and is not idle.
+  for (const { id } of await damwall.assets()) await damwall.jobsOver(id);
+  // A complaint comes when the page loads or does what is complained of, which is to be waited for.
+  for (const path of ["/assets", "/login"]) {
     await page.goto(path);
     await expect(page.locator("body")).toBeVisible();
+    await page.waitForLoadState("networkidle");
   }
+  await page.goto("/live");
+  await expect(tileOf(page, "door")).toHaveAttribute("data-state", "playing");
 });

@@ -38,7 +38,8 @@ async function noteIceServers(page: Page): Promise<void> {
 const noted = (page: Page) =>
   page.evaluate(() => (window as unknown as { noted: unknown[] }).noted);
 
-test("the player has them before it offers", async ({ page }) => {
+test("the player has them before it offers", async ({ page, damwall }) => {
+  await damwall.live("door");
   await noteIceServers(page);
   await page.goto("/live");
   await framesMore(tileOf(page, "door"), 10);

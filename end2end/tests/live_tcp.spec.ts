@@ -5,7 +5,8 @@ import { tileOf } from "../support/wall";
 
 test.use({ liveConfig: 'udp_addr = "0.0.0.0:0"\ntcp_addr = "0.0.0.0:0"' });
 
-test("a browser without UDP plays over TCP", async ({ page }) => {
+test("a browser without UDP plays over TCP", async ({ page, damwall }) => {
+  await damwall.live("door");
   await page.addInitScript(() => {
     const peers: RTCPeerConnection[] = [];
     Object.assign(window, { peers });
@@ -35,5 +36,6 @@ test("a browser without UDP plays over TCP", async ({ page }) => {
     }
     return found;
   });
-  expect(protocols).toEqual(["tcp"]);
+  // It may have nominated more than one pair.
+  expect([...new Set(protocols)]).toEqual(["tcp"]);
 });

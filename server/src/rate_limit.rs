@@ -29,7 +29,7 @@ use crate::{client_addr::ClientAddr, error::Problem};
 const LOGINS: (u32, u32) = (20, 1);
 /// Signed URLs and steps of uploads. A browser that sends a folder of small files may reach it on a local
 /// network; it waits and goes on then.
-const TRANSFERS: (u32, u32) = (600, 100);
+pub(crate) const TRANSFERS: (u32, u32) = (600, 100);
 /// After so many checks clients that have their whole burst again are forgotten.
 const SWEEP_EVERY: u32 = 1024;
 
@@ -49,12 +49,8 @@ impl RateLimit {
         Self::new(LOGINS)
     }
 
-    /// For what signs URLs or changes uploads.
-    pub(crate) fn transfers() -> Self {
-        Self::new(TRANSFERS)
-    }
-
-    fn new((burst, per_sec): (u32, u32)) -> Self {
+    /// As many at once, then so many a second.
+    pub(crate) fn new((burst, per_sec): (u32, u32)) -> Self {
         let at_least_one = |number| NonZeroU32::new(number).unwrap_or(NonZeroU32::MIN);
         let quota = Quota::per_second(at_least_one(per_sec)).allow_burst(at_least_one(burst));
         Self(Arc::new(Limit { limiter: RateLimiter::hashmap(quota), checks: AtomicU32::new(0) }))

@@ -60,7 +60,7 @@ pub fn router(state: AppState) -> Front {
             post(api::uploads::complete)
                 .layer(DefaultBodyLimit::max(api::uploads::COMPLETE_BODY_BYTES)),
         )
-        .route_layer(from_fn_with_state(RateLimit::transfers(), rate_limit::apply));
+        .route_layer(from_fn_with_state(RateLimit::new(state.http.transfers), rate_limit::apply));
     let api = Router::new()
         .route("/api/assets", get(api::assets::list))
         .route("/api/assets/labels", post(api::selection::labels))

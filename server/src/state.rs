@@ -17,6 +17,7 @@ use crate::{
     events::EventStreams,
     ingest::BucketEvents,
     page_cache,
+    rate_limit::TRANSFERS,
     store_health::StoreHealth,
     thumbs::ThumbCache,
 };
@@ -81,6 +82,8 @@ pub struct HttpSettings {
     pub show_location: bool,
     /// Folder for files on their way into the store.
     pub spool_dir: PathBuf,
+    /// Signed URLs and steps of uploads that one client may ask for: as many at once, then so many a second.
+    pub transfers: (u32, u32),
 }
 
 impl From<&Config> for HttpSettings {
@@ -93,6 +96,7 @@ impl From<&Config> for HttpSettings {
             ice_servers: servers.filter_map(|server| links::ice_server(server).ok()).collect(),
             show_location: config.library.show_location,
             spool_dir: config.server.data_dir.join("tmp"),
+            transfers: TRANSFERS,
         }
     }
 }

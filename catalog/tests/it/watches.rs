@@ -1,12 +1,14 @@
-use std::{fs, path::PathBuf, time::Duration};
+use std::{
+    fs,
+    path::PathBuf,
+    time::{Duration, Instant},
+};
 
 use catalog::watch::{WatchedFolder, watch};
 use domain::Asset;
 use tokio_util::sync::CancellationToken;
 
 use crate::{fixture::Fixture, media};
-
-const SETTLE: Duration = Duration::from_millis(300);
 
 struct Watched {
     f: Fixture,
@@ -15,12 +17,12 @@ struct Watched {
 }
 
 impl Watched {
-    async fn start(f: Fixture) -> Self {
+    async fn start(f: Fixture, settle: Duration) -> Self {
         let token = CancellationToken::new();
         let folder = WatchedFolder {
             path: f.photos(),
             folder: "Incoming".into(),
-            settle: SETTLE,
+            settle,
             node: Some("studio".into()),
             exclude: vec![],
         };
@@ -30,7 +32,7 @@ impl Watched {
 
     /// Waits until the assets are as said; the catalog tells nobody yet, so it is asked.
     async fn wait(&self, what: &str, is_so: impl Fn(&[Asset]) -> bool) -> Vec<Asset> {
-        for _ in 0..200 {
+        for _ in 0..600 {
             let assets = self.f.assets().await;
             if is_so(&assets) {
                 return assets;
@@ -59,7 +61,7 @@ async fn a_watched_folder_takes_files_that_are_whole_and_follows_moved_ones() {
     f.write("there-before.jpg", &media::jpeg(40, 30));
     f.write("sub/half.jpg.part", &media::jpeg(50, 30));
     f.write(".hidden.jpg", &media::jpeg(51, 30));
-    let w = Watched::start(f).await;
+    let w = Watched::start(f, Duration::from_millis(300)).await;
     w.wait("the file that was there", |all| all.len() == 1).await;
 
     // A folder with a file in it, moved here at once: only the folder is told of.
@@ -88,16 +90,20 @@ async fn a_watched_folder_takes_files_that_are_whole_and_follows_moved_ones() {
 async fn a_file_that_is_being_written_is_taken_once_and_whole() {
     use std::io::Write as _;
 
-    let w = Watched::start(Fixture::new().await).await;
+    // Much longer than from write to write: a busy machine has other things to do between them.
+    let settle = Duration::from_secs(3);
+    let w = Watched::start(Fixture::new().await, settle).await;
     let whole = media::jpeg(64, 64);
     let mut file = fs::File::create(w.f.photos().join("slow.jpg")).unwrap();
-    // Slower than it takes to settle, if it were not written to.
-    for part in whole.chunks(whole.len() / 8 + 1) {
+    // In all longer than it takes to settle.
+    let began = Instant::now();
+    for part in whole.chunks(whole.len() / 16 + 1) {
         file.write_all(part).unwrap();
         file.flush().unwrap();
-        tokio::time::sleep(SETTLE / 2).await;
+        tokio::time::sleep(settle / 12).await;
         assert!(w.f.assets().await.is_empty(), "it is still being written");
     }
+    assert!(began.elapsed() > settle, "{:?}", began.elapsed());
     let all = w.wait("the file", |all| !all.is_empty()).await;
     assert_eq!(all[0].size_bytes, whole.len() as u64);
     let f = w.stop().await;

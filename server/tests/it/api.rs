@@ -4,10 +4,10 @@ use catalog::{BlobStore, blob::S3Store, reconcile::reconcile_key};
 use domain::AssetId;
 use proptest::prelude::*;
 use serde_json::{Value, json};
-use server::auth::Auth;
+use server::{HttpSettings, auth::Auth};
 
 use crate::{
-    fixture::{Answer, Application, TOKEN},
+    fixture::{Answer, Application, TOKEN, folder_store},
     weed::Weed,
 };
 
@@ -252,7 +252,13 @@ async fn whoever_tries_tokens_or_asks_for_links_without_end_is_told_to_wait() {
     let folder = tempfile::tempdir().unwrap();
     let auth = Auth::token(TOKEN);
     let token = auth.expose_token().unwrap().to_owned();
-    let app = Application::start(folder.path(), auth, "").await;
+    // Links come back so slowly that a busy machine asks faster.
+    let store = folder_store(folder.path());
+    let slowly = |http: &mut HttpSettings| {
+        assert!(http.transfers.0 >= 600, "a folder of small files passes: {:?}", http.transfers);
+        http.transfers.1 = 1;
+    };
+    let app = Application::start_with(folder.path(), auth, "", store, slowly).await;
     let form = [("content-type", "application/x-www-form-urlencoded")];
     let mut refused = None;
     for _ in 0..100 {

@@ -14,6 +14,9 @@ use tempfile::TempDir;
 
 use crate::program::{Installation, send};
 
+/// Tries at finding a free port: another process may take it between the look and the start.
+const TRIES: u32 = 3;
+
 struct Nginx {
     child: Child,
     addr: SocketAddr,
@@ -21,8 +24,19 @@ struct Nginx {
 }
 
 impl Nginx {
-    /// In front of that server; names and folders of the configuration are this test's.
+    /// In front of that server, on a port of its own.
     fn start(server: SocketAddr) -> Self {
+        for _ in 0..TRIES {
+            let mut nginx = Self::spawn(server);
+            if nginx.listens() {
+                return nginx;
+            }
+        }
+        panic!("nginx did not start in {TRIES} tries");
+    }
+
+    /// Names and folders of the configuration are this test's.
+    fn spawn(server: SocketAddr) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let folder = dir.path().to_str().unwrap();
         let addr = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
@@ -58,18 +72,31 @@ impl Nginx {
             .stdin(Stdio::null())
             .spawn()
             .unwrap();
-        let nginx = Self { child, addr, _dir: dir };
+        Self { child, addr, _dir: dir }
+    }
+
+    /// Waits until it does; `false` if it ends before, since its port is another's by now.
+    fn listens(&mut self) -> bool {
         let began = Instant::now();
-        while TcpStream::connect(addr).is_err() {
+        while TcpStream::connect(self.addr).is_err() {
+            if self.child.try_wait().unwrap().is_some() {
+                return false;
+            }
             assert!(began.elapsed() < Duration::from_secs(20), "nginx does not listen");
             std::thread::sleep(Duration::from_millis(10));
         }
-        nginx
+        true
     }
 
     async fn post(&self, path: &str, body: Value) -> Value {
         let answer = send(self.addr, "POST", path, "application/json", body.to_string()).await;
         assert!(answer.status < 300, "{path}: {}", answer.text().await);
+        answer.json().await
+    }
+
+    async fn get(&self, path: &str) -> Value {
+        let answer = send(self.addr, "GET", path, "text/plain", "").await;
+        assert_eq!(answer.status, 200, "{path}");
         answer.json().await
     }
 }
@@ -114,7 +141,15 @@ async fn uploads_and_forms_pass_through_the_nginx_that_is_recommended() {
         parts.push(json!({"number": link["number"], "etag": answer.header("etag")}));
         sent += len;
     }
-    let asset = nginx.post(&format!("{path}/complete"), json!({"parts": parts})).await;
+    nginx.post(&format!("{path}/complete"), json!({"parts": parts})).await;
+    // It may be read for longer than that waits.
+    let done = async {
+        while nginx.get(&path).await["state"] != "done" {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(60), done).await.expect("it is an asset");
+    let asset = nginx.get(&format!("/api/assets/sha256:{sha256}")).await;
     assert_eq!(asset["hash"].as_str().unwrap_or_default().replace("sha256:", ""), sha256);
 
     // A file in a form, larger than what else may be sent.

@@ -81,12 +81,22 @@ pub(crate) struct Application {
 impl Application {
     /// As `damwall serve` puts it together, from a configuration's text.
     pub(crate) async fn start(folder: &Path, auth: Auth, toml: &str) -> Self {
-        let store = FolderStore::open(&folder.join("blobs"), LinkSecret::new([1; 32])).unwrap();
-        Self::start_on(folder, auth, toml, BlobStore::Folder(store)).await
+        Self::start_on(folder, auth, toml, folder_store(folder)).await
     }
 
     /// The same over another store.
     pub(crate) async fn start_on(folder: &Path, auth: Auth, toml: &str, store: BlobStore) -> Self {
+        Self::start_with(folder, auth, toml, store, |_| ()).await
+    }
+
+    /// With what no configuration says.
+    pub(crate) async fn start_with(
+        folder: &Path,
+        auth: Auth,
+        toml: &str,
+        store: BlobStore,
+        change: impl FnOnce(&mut HttpSettings),
+    ) -> Self {
         let turn = ONE_AT_A_TIME.lock().await;
         let site = folder.join("site");
         std::fs::create_dir_all(site.join("pkg")).unwrap();
@@ -126,6 +136,8 @@ impl Application {
             clock.clone(),
         );
         let (changes, thumb_changes) = (catalog.changes(), catalog.changes());
+        let mut http = HttpSettings::from(&config);
+        change(&mut http);
         let front = router(AppState {
             backend: app::ssr::Backend {
                 catalog: catalog.clone(),
@@ -144,7 +156,7 @@ impl Application {
             events: events.clone(),
             bucket_events,
             auth,
-            http: Arc::new(HttpSettings::from(&config)),
+            http: Arc::new(http),
             cache,
             thumbs: thumbs.clone(),
             leptos,
@@ -244,6 +256,12 @@ pub(crate) async fn start_live(config: &Config) -> Live {
         cameras: Vec::new(),
     };
     Live::start(live, &Handle::current()).await.unwrap()
+}
+
+/// The application's own store.
+pub(crate) fn folder_store(folder: &Path) -> BlobStore {
+    let secret = LinkSecret::new([1; 32]);
+    BlobStore::Folder(FolderStore::open(&folder.join("blobs"), secret).unwrap())
 }
 
 /// The application's catalog, as another process sees it.

