@@ -3,6 +3,7 @@
 //! Must not: ask the server, or know how a list looks.
 
 use domain::{AssetFilter, AssetQuery, Bounds, Collection, CollectionId, QueryError};
+use leptos_router::location::Url;
 
 use crate::{
     api::{Notice, take_notice},
@@ -145,6 +146,15 @@ pub fn chips(query: &AssetQuery) -> Vec<Chip> {
     chips
 }
 
+/// The login, which leads back to this page. `search` is what stands after the `?` of its address.
+pub fn login_href(path: &str, search: &str) -> String {
+    let page = match search.trim_start_matches('?') {
+        "" => path.to_owned(),
+        search => format!("{path}?{search}"),
+    };
+    format!("/login?next={}", Url::escape(&page))
+}
+
 /// Drops the days.
 pub fn without_dates(filter: &mut AssetFilter) {
     (filter.from, filter.to) = (None, None);
@@ -224,6 +234,17 @@ mod tests {
         assert!(chips.iter().all(|chip| !chip.href.contains("after=")));
         assert!(chips[1].href.contains("kind=video") && !chips[1].href.contains("kind=image"));
         assert!(chips[0].href.contains("sort=name&limit=20"), "{}", chips[0].href);
+    }
+
+    // Without the server's features the browser is asked to encode it.
+    #[cfg(feature = "ssr")]
+    #[test]
+    fn login_leads_back_to_the_page_and_its_query() {
+        assert_eq!(login_href("/live", ""), "/login?next=%2Flive");
+        let next = "/login?next=%2Fassets%3Fq%3Da%2520b%26kind%3Dimage";
+        for search in ["q=a%20b&kind=image", "?q=a%20b&kind=image"] {
+            assert_eq!(login_href("/assets", search), next);
+        }
     }
 
     proptest! {

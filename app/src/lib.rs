@@ -10,6 +10,7 @@ mod browser;
 mod components;
 pub mod format;
 mod pages;
+mod refresh;
 #[cfg(feature = "ssr")]
 pub mod ssr;
 pub mod state;

@@ -8,7 +8,6 @@ mod live;
 mod not_found;
 mod part;
 mod publish;
-mod refresh;
 mod upload;
 
 use asset::AssetPage;

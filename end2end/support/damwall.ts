@@ -133,6 +133,11 @@ export class Damwall {
     await this.send("POST", "/api/cameras", { id, url, ...more });
   }
 
+  /** Who keeps a camera's definition: "api" or "config". */
+  async managed(id: string): Promise<string> {
+    return (await this.json<{ managed: string }>(`/api/cameras/${id}`)).managed;
+  }
+
   /** Gives a camera of the API another source. */
   async changeCamera(id: string, url: string): Promise<void> {
     await this.send("PUT", `/api/cameras/${id}`, { id, url });

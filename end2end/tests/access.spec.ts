@@ -72,3 +72,30 @@ test("the wall plays for whoever is logged in", async ({ page, damwall }) => {
     timeout: 20_000,
   });
 });
+
+test.describe("somebody who was logged out meanwhile", () => {
+  test.use({ expectedErrors: [/status of 401/] });
+
+  test("comes back to the page that a form was on", async ({ page, damwall }) => {
+    await page.goto(await damwall.loginUrl());
+    await page.goto("/assets/collections?from=here");
+    await page.context().clearCookies();
+    await page.getByTestId("collection-title").fill("Best");
+    await page.getByTestId("add-collection").click();
+    await expect(page).toHaveURL(/\/login\?next=/);
+    await page.getByLabel("Access token").fill(await tokenOf(damwall));
+    await page.getByRole("button", { name: "Log in" }).click();
+    await expect(page).toHaveURL(/\/assets\/collections\?from=here$/);
+  });
+
+  test("comes back to the page that a script was on", async ({ page, damwall }) => {
+    await page.goto(await damwall.loginUrl());
+    await page.goto("/assets/upload?from=here");
+    // The page's code runs.
+    await expect(page.getByTestId("upload-submit")).toBeHidden();
+    await page.context().clearCookies();
+    const picture = { name: "a.jpg", mimeType: "image/jpeg", buffer: Buffer.from("a picture") };
+    await page.getByTestId("upload-files").setInputFiles(picture);
+    await expect(page).toHaveURL(/\/login\?next=%2Fassets%2Fupload%3Ffrom%3Dhere$/);
+  });
+});

@@ -338,11 +338,13 @@ test.describe("a signed link that has expired", () => {
     const film = await named(damwall, "film.mp4");
     const asked: string[] = [];
     await page.route(/\/api\/assets\/[^/]+\/(original|renditions\/proxy_\w+)$/, (route) => {
-      asked.push(new URL(route.request().url()).pathname.split("/").pop()!);
+      const request = route.request();
+      // By the player: what is asked beside it is whether the store is away.
+      if (request.method() === "GET") asked.push(new URL(request.url()).pathname.split("/").pop()!);
       return route.fulfill({ status: 403 });
     });
     await page.goto(`/assets/${film.id}`);
-    await expect(page.getByTestId("player-trouble")).toBeVisible();
+    await expect(page.getByTestId("player-trouble")).toContainText("This browser cannot play it.");
     // The original twice, as its link may have expired, then its proxy if that has been made.
     expect(asked.slice(0, 2)).toEqual(["original", "original"]);
     // A storm would go on.
@@ -367,6 +369,62 @@ test.describe("a signed link that has expired", () => {
       .toBeGreaterThanOrEqual(2);
     await expect(page.getByTestId("player-trouble")).toBeHidden();
   });
+});
+
+test.describe("a store that is away for a while", () => {
+  test.use({ expectedErrors: [/503/] });
+
+  test("is waited for, and the film plays when it is back", async ({ page, damwall }) => {
+    const film = await named(damwall, "film.mp4");
+    let isAway = true;
+    await page.route("**/original", (route) =>
+      isAway ? route.fulfill({ status: 503 }) : route.continue(),
+    );
+    await page.goto(`/assets/${film.id}`);
+    const trouble = page.getByTestId("player-trouble");
+    await expect(trouble).toHaveText("The store does not answer. It is tried again by itself.");
+    isAway = false;
+    const player = page.getByTestId("asset-player");
+    await expect
+      .poll(() => player.evaluate((video) => (video as HTMLVideoElement).readyState), {
+        timeout: 20_000,
+      })
+      .toBeGreaterThanOrEqual(1);
+    await expect(trouble).toBeHidden();
+    await expect(player).toHaveAttribute("src", /original$/);
+  });
+
+  test("is waited for by a page that has nothing to show", async ({ page }) => {
+    let isAway = true;
+    await page.route("**/fn/collections*", (route) =>
+      isAway
+        ? route.fulfill({ status: 503, json: { error: "unavailable" } })
+        : route.continue(),
+    );
+    await page.goto("/assets/upload");
+    // From here on the page's code runs, and asks for what it shows.
+    await expect(page.getByTestId("upload-submit")).toBeHidden();
+    await page.getByRole("link", { name: "← Assets" }).click();
+    await page.locator(".tab", { hasText: "Collections" }).click();
+    await expect(page.getByTestId("error")).toContainText("The catalog cannot answer");
+    await expect(page.getByTestId("error-hint")).toBeVisible();
+    isAway = false;
+    await expect(page.getByTestId("collection-title")).toBeVisible({ timeout: 20_000 });
+    await expect(page.getByTestId("error")).toHaveCount(0);
+  });
+});
+
+test("a collection that is gone is not found, by its address and by a link", async ({
+  page,
+  request,
+}) => {
+  const made = await (await request.post("/api/collections", { data: { title: "Short" } })).json();
+  await page.goto(`/assets/collections/${made.id}`);
+  await expect(page.getByTestId("list-title")).toHaveText("Short");
+  expect((await request.delete(`/api/collections/${made.id}`)).ok()).toBe(true);
+  const response = await request.get(`/assets/collections/${made.id}`);
+  expect(response.status()).toBe(404);
+  expect(await response.text()).toContain("There is nothing at this address.");
 });
 
 test("the storyboard shows the time under the pointer", async ({ page, request, damwall }) => {

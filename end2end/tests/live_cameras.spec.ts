@@ -2,6 +2,7 @@
 
 import type { Page } from "@playwright/test";
 
+import { Damwall } from "../support/damwall";
 import { expect, framesMore, test } from "../support/fixtures";
 import { tileOf } from "../support/wall";
 
@@ -86,6 +87,45 @@ test("a camera of the configuration file is not changed here", async ({ page }) 
   await expect(page.getByTestId("managed-by-config")).toBeVisible();
   await expect(page.getByTestId("camera-form")).toHaveCount(0);
 });
+
+for (const javaScriptEnabled of [true, false]) {
+  test.describe(javaScriptEnabled ? "with JavaScript" : "without JavaScript", () => {
+    test.use({ javaScriptEnabled });
+
+    test("a camera that the file has taken over says so when it is saved or removed", async ({
+      page,
+    }) => {
+      const live = '[live]\nudp_addr = "127.0.0.1:0"\n';
+      const damwall = await Damwall.start(live);
+      try {
+        await damwall.addCamera("yard", "test:64x64");
+        await page.goto(`${damwall.url}/live/cameras/yard`);
+        await expect(page.getByTestId("camera-form")).toBeVisible();
+        const other = await page.context().newPage();
+        await other.goto(`${damwall.url}/live/cameras/yard`);
+        await expect(other.getByTestId("camera-form")).toBeVisible();
+        damwall.reload(`${live}[[cameras]]\nid = "yard"\nurl = "test:64x64"\n`);
+        await expect.poll(() => damwall.managed("yard")).toBe("config");
+        await page.getByTestId("save-camera").click();
+        await other.getByTestId("remove-camera").click();
+        await other.getByTestId("confirm-remove").click();
+        if (javaScriptEnabled) {
+          for (const tried of [page, other]) {
+            await expect(tried.getByTestId("form-error")).toBeVisible();
+            await expect(tried.getByTestId("form-error")).toContainText("configuration file");
+          }
+        } else {
+          // The page is made anew, and says where the camera is set.
+          for (const tried of [page, other]) {
+            await expect(tried.getByTestId("managed-by-config")).toBeVisible();
+          }
+        }
+      } finally {
+        await damwall.stop();
+      }
+    });
+  });
+}
 
 test.describe("without JavaScript", () => {
   test.use({ javaScriptEnabled: false });

@@ -10,6 +10,7 @@ import { type Page, type Request } from "@playwright/test";
 
 import { Damwall } from "../support/damwall";
 import { expect, test } from "../support/fixtures";
+import { drawn } from "../support/media";
 import { Running } from "../support/process";
 import { Weed } from "../support/weed";
 
@@ -249,8 +250,95 @@ test("an upload that was cancelled leaves nothing", async ({ page }) => {
   }
 });
 
+/** Has the server's answers say that an upload is being verified until that is let go. */
+async function verifying(page: Page) {
+  let isOver = false;
+  const upload = /\/api\/uploads\/[0-9a-f]+$/;
+  await page.route(/\/api\/uploads\/[0-9a-f]+\/complete$/, async (route) => {
+    const done = await route.fetch();
+    expect(done.status()).toBe(200);
+    const told = await page.request.get(route.request().url().replace("/complete", ""));
+    await route.fulfill({ status: 202, json: { ...(await told.json()), state: "verifying" } });
+  });
+  await page.route(upload, async (route) => {
+    if (route.request().method() !== "GET" || isOver) return route.fallback();
+    const told = await (await route.fetch()).json();
+    await route.fulfill({ json: { ...told, state: "verifying" } });
+  });
+  return {
+    refusesToEnd: () =>
+      page.route(upload, (route) =>
+        route.request().method() === "DELETE" ? route.fulfill({ status: 409 }) : route.fallback(),
+      ),
+    letGo: () => (isOver = true),
+  };
+}
+
+test.describe("an upload that is being verified", () => {
+  test.use({ expectedErrors: [/status of 409/] });
+
+  test("stays on the page until it is known what becomes of it", async ({ page, damwall }) => {
+    const server = await verifying(page);
+    await server.refusesToEnd();
+    await page.goto("/assets/upload");
+    const buffer = await drawn("late.png", "color=c=maroon:s=64x64", "-frames:v", "1");
+    const picture = { name: "late.png", mimeType: "image/png", buffer };
+    await page.getByTestId("upload-files").setInputFiles(picture);
+    const row = page.getByTestId("upload");
+    const text = row.getByTestId("upload-text");
+    await expect(row).toHaveAttribute("data-state", "verifying", { timeout: 20_000 });
+    await row.getByTestId("upload-remove").click();
+    await expect(text).toContainText("cannot be cancelled any more");
+    server.letGo();
+    await expect(text).toHaveText("In the library: it was too late to cancel", { timeout: 20_000 });
+    const { id } = (await damwall.assets()).find((asset) => asset.name === "late.png")!;
+    await expect(row.getByRole("link")).toHaveAttribute("href", `/assets/${id}`);
+    await row.getByTestId("upload-remove").click();
+    await expect(row).toHaveCount(0);
+  });
+
+  test("that was left by another page is not discarded either", async ({ page }) => {
+    const left = {
+      ...{ id: "ab".repeat(16), name: "left.mp4", folder: "", size: 10, state: "verifying" },
+      ...{ asset_id: `sha256:${"0".repeat(64)}`, part_size: 8 << 20, parts_done: [] },
+      created_at: "2026-01-01T00:00:00Z",
+    };
+    await page.route(/\/api\/uploads$/, (route) => route.fulfill({ json: { items: [left] } }));
+    await page.route(/\/api\/uploads\/[0-9a-f]+$/, (route) =>
+      route.request().method() === "DELETE"
+        ? route.fulfill({ status: 409 })
+        : route.fulfill({ json: left }),
+    );
+    await page.goto("/assets/upload");
+    const row = page.getByTestId("unfinished");
+    await row.getByTestId("unfinished-abort").click();
+    await expect(row).toContainText("It is being checked already");
+    await expect(row).toHaveAttribute("data-name", "left.mp4");
+  });
+});
+
 test.describe("without JavaScript", () => {
   test.use({ javaScriptEnabled: false });
+
+  test("files that are refused do not keep the others out", async ({ page, damwall }) => {
+    const buffer = await drawn("a.png", "color=c=purple:s=64x64", "-frames:v", "1");
+    await page.goto("/assets/upload");
+    await page.getByTestId("upload-files").setInputFiles([
+      { name: "notes.txt", mimeType: "text/plain", buffer: Buffer.from("just text") },
+      { name: "behind notes.png", mimeType: "image/png", buffer },
+    ]);
+    await page.getByTestId("upload-submit").click();
+    await expect(page.getByTestId("upload-refused")).toHaveText(
+      "Added 1 file, refused 1. Only pictures, videos and sounds are taken.",
+    );
+    expect((await damwall.assets()).map((asset) => asset.name)).toContain("behind notes.png");
+
+    await page.getByTestId("upload-folder").fill("../secrets");
+    const picture = { name: "a.png", mimeType: "image/png", buffer };
+    await page.getByTestId("upload-files").setInputFiles(picture);
+    await page.getByTestId("upload-submit").click();
+    await expect(page.getByTestId("upload-refused")).toContainText("A folder is names");
+  });
 
   test("a small picture is uploaded by a form", async ({ page, damwall }) => {
     const picture = join(process.env.DAMWALL_TEST_MEDIA!, "..", `form-${Date.now()}.jpg`);

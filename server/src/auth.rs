@@ -243,12 +243,16 @@ fn refuse(refused: Refused, request: &Request) -> Response {
     match refused {
         Refused::NoToken => {
             // Signalling is never a page, and its URL may hold a token that must not go to the login page's.
-            let wants_page = request.method() == Method::GET
-                && !is_signalling(request.uri().path())
+            let wants_page = !is_signalling(request.uri().path())
                 && crate::api::wants_page(request.headers());
-            if wants_page {
-                let path = request.uri().path_and_query().map_or("/", |path| path.as_str());
-                let next = percent_encoding::utf8_percent_encode(path, percent_encoding::NON_ALPHANUMERIC);
+            let back = match *request.method() {
+                Method::GET => request.uri().path_and_query().map(|path| path.to_string()),
+                // A form: what it asked for is lost, but not the page that it was on.
+                Method::POST => Some(own_referer(request).unwrap_or_else(|| "/".to_owned())),
+                _ => None,
+            };
+            if let Some(path) = back.filter(|_| wants_page) {
+                let next = percent_encoding::utf8_percent_encode(&path, percent_encoding::NON_ALPHANUMERIC);
                 return Redirect::to(&format!("/login?next={next}")).into_response();
             }
             let text = "an access token is needed";
@@ -293,6 +297,14 @@ fn host(uri: &Uri, headers: &HeaderMap) -> Option<Authority> {
     uri.authority()
         .cloned()
         .or_else(|| headers.get(header::HOST)?.to_str().ok()?.parse::<Authority>().ok())
+}
+
+/// Path and query of the page of ours that a request came from, if it says one.
+fn own_referer(request: &Request) -> Option<String> {
+    let referer: Uri = request.headers().get(header::REFERER)?.to_str().ok()?.parse().ok()?;
+    let is_own = referer.authority() == host(request.uri(), request.headers()).as_ref();
+    let path = referer.path_and_query()?;
+    is_own.then(|| path.to_string())
 }
 
 fn is_own_host(uri: &Uri, headers: &HeaderMap, allowed_hosts: &[String]) -> bool {
@@ -436,6 +448,26 @@ mod tests {
         open.extensions_mut().insert(CrossOrigin);
         let admitted = Auth::open(vec![]).admit(&open).unwrap_or_else(|_| panic!("let in"));
         assert_eq!(admitted.access.role, Role::Viewer, "without a token it may only look");
+    }
+
+    #[test]
+    fn a_form_of_somebody_logged_out_leads_to_the_login_and_back_to_its_page() {
+        let next = |headers: &[(&str, &str)]| {
+            let headers = [&[("host", "media.example:3000")], headers].concat();
+            let response = refuse(Refused::NoToken, &request("POST", &headers));
+            let location = response.headers().get(header::LOCATION);
+            (response.status().as_u16(), location.map(|to| to.to_str().unwrap().to_owned()))
+        };
+        let html = ("accept", "text/html,application/xhtml+xml");
+        let page = "http://media.example:3000/assets?q=a%20b";
+        let to = |path: &str| (303, Some(format!("/login?next={path}")));
+        assert_eq!(next(&[html, ("referer", page)]), to("%2Fassets%3Fq%3Da%2520b"));
+        for referer in ["http://evil.example/assets", "http://media.example/assets", "nonsense", ""]
+        {
+            assert_eq!(next(&[html, ("referer", referer)]), to("%2F"), "{referer:?}");
+        }
+        assert_eq!(next(&[html]), to("%2F"));
+        assert_eq!(next(&[("referer", page)]), (401, None), "no form");
     }
 
     #[test]

@@ -503,13 +503,23 @@ impl Config {
 
     /// Origins of pages that send to the bucket; `port` is the one listened on. Empty when nothing tells.
     pub fn store_origins(&self, port: u16) -> Vec<String> {
-        if !self.store.cors_origins.is_empty() {
-            return self
-                .store
-                .cors_origins
-                .iter()
-                .map(|origin| origin.as_str().to_owned())
-                .collect();
+        let mut origins = self.own_origins(port);
+        // A bucket that knew only others' would take nothing from this server's own pages any more.
+        if !origins.is_empty() {
+            for allowed in &self.server.allowed_origins {
+                let allowed = allowed.as_str().to_owned();
+                if !origins.contains(&allowed) {
+                    origins.push(allowed);
+                }
+            }
+        }
+        origins
+    }
+
+    fn own_origins(&self, port: u16) -> Vec<String> {
+        let named = &self.store.cors_origins;
+        if !named.is_empty() {
+            return named.iter().map(|origin| origin.as_str().to_owned()).collect();
         }
         let own = |host: &str| format!("http://{host}:{port}");
         let mut origins = Vec::new();
@@ -1029,6 +1039,16 @@ mod tests {
             &["https://media.example"],
         );
         check("[store]\ncors_origins = [\"https://a.example\"]\n", &["https://a.example"]);
+        // Pages of other sites that may begin uploads may send them, too.
+        let allowed = "allowed_origins = [\"https://a.example\", \"https://b.example\"]\n";
+        let both: &[&str] = &["https://a.example", "https://b.example"];
+        let named = "[store]\ncors_origins = [\"https://a.example\"]\n";
+        check(&format!("[server]\n{allowed}{named}"), both);
+        check(
+            &format!("[server]\naddr = \"10.0.0.2:3000\"\n{allowed}"),
+            &["http://10.0.0.2:3000", both[0], both[1]],
+        );
+        check(&format!("[server]\naddr = \"0.0.0.0:3000\"\n{allowed}"), &[]);
         let text = message("[store]\ncors_origins = [\"*\"]\n", &[]);
         assert!(text.starts_with("store.cors_origins[0]"), "{text}");
     }

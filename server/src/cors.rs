@@ -18,7 +18,9 @@ const ACCEPT_POST: HeaderName = HeaderName::from_static("accept-post");
 const ACCEPT_PATCH: HeaderName = HeaderName::from_static("accept-patch");
 const METHODS: &str = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS";
 const REQUEST_HEADERS: &str = "Authorization, Content-Type, If-Match";
-const EXPOSED: &str = "Location, ETag, Link, Accept-Post, Retry-After";
+const EXPOSED: &str = "Location, ETag, Link, Accept-Post, Retry-After, Content-Range";
+/// Marks answers that a page of another site may use.
+const CORP: HeaderName = HeaderName::from_static("cross-origin-resource-policy");
 /// Browsers ask again after this long.
 const MAX_AGE: &str = "7200";
 
@@ -57,7 +59,8 @@ impl<'de> Deserialize<'de> for AllowedOrigin {
 pub(crate) struct CrossOrigin;
 
 /// Answers `OPTIONS` of the signalling and preflights of allowed origins, without asking who it is; tells
-/// the browser of an allowed origin's page that the page may read the answer.
+/// the browser of an allowed origin's page that the page may read the answer. Of signed links, too: what the
+/// API lets such a page begin, it is to send and to show.
 pub(crate) async fn apply(
     State(allowed): State<Arc<[AllowedOrigin]>>,
     mut request: Request,
@@ -65,9 +68,13 @@ pub(crate) async fn apply(
 ) -> Response {
     let path = request.uri().path();
     let (is_signalling, is_api) = (is_signalling(path), path.starts_with("/api/"));
-    if !is_signalling && !is_api {
+    let is_blob = path.starts_with("/blob/");
+    if !is_signalling && !is_api && !is_blob {
         return next.run(request).await;
     }
+    // What an element loads says no origin; whoever holds a signed link may have what it leads to.
+    let is_for_elements =
+        is_blob && !allowed.is_empty() && !request.headers().contains_key(header::ORIGIN);
     let origin = allowed_origin(&allowed, request.headers());
     let mut response = if request.method() == Method::OPTIONS && (is_signalling || origin.is_some())
     {
@@ -75,7 +82,9 @@ pub(crate) async fn apply(
         let headers = response.headers_mut();
         headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("private, no-store"));
         headers.insert(header::ALLOW, HeaderValue::from_static(METHODS));
-        tell_types(path, headers);
+        if !is_blob {
+            tell_types(path, headers);
+        }
         if origin.is_some() {
             let mut tell = |name, value| headers.insert(name, HeaderValue::from_static(value));
             tell(header::ACCESS_CONTROL_ALLOW_METHODS, METHODS);
@@ -91,6 +100,9 @@ pub(crate) async fn apply(
     };
     let headers = response.headers_mut();
     headers.append(header::VARY, HeaderValue::from_static("Origin"));
+    if is_for_elements || (is_blob && origin.is_some()) {
+        headers.insert(CORP, HeaderValue::from_static("cross-origin"));
+    }
     if let Some(origin) = origin {
         tell_origin(headers, origin);
     }

@@ -150,6 +150,7 @@ pub fn router(state: AppState) -> Front {
     // What is kept is made here: a request comes in with its `Access`, and goes out as it will be sent.
     let made = pages.clone().merge(api.clone()).layer(from_fn(security_headers));
 
+    let cors = from_fn_with_state(state.http.allowed_origins.clone(), cors::apply);
     let guarded = pages
         .merge(api)
         .fallback(not_found)
@@ -158,7 +159,7 @@ pub fn router(state: AppState) -> Front {
         .merge(thumbs)
         .layer(from_fn_with_state(state.auth.clone(), auth::require_access))
         .layer(keep(NoStore))
-        .layer(from_fn_with_state(state.http.allowed_origins.clone(), cors::apply));
+        .layer(cors.clone());
 
     let logins = from_fn_with_state(RateLimit::logins(), rate_limit::apply);
     let open = Router::new()
@@ -169,7 +170,7 @@ pub fn router(state: AppState) -> Front {
             "/events",
             post(api::bucket_events::receive).layer(DefaultBodyLimit::max(EVENTS_LIMIT_BYTES)),
         )
-        .route("/blob/{*key}", get(blob::show).put(blob::receive))
+        .route("/blob/{*key}", get(blob::show).put(blob::receive).layer(cors.clone()))
         .route("/pkg/{*file}", get(no_such_file))
         .layer(keep(NoStore));
 

@@ -198,10 +198,13 @@ pub async fn list_assets(query: String) -> Result<Listing, PageError> {
     if query.filter.failed {
         note(&[Tag::Jobs])?;
     }
-    if query.filter.collection.is_some() {
-        note(&[Tag::Collections])?;
-    }
     let catalog = response::backend()?.catalog;
+    if let Some(id) = query.filter.collection {
+        note(&[Tag::Collections])?;
+        let collections = response::or_unavailable(catalog.collections().await)?;
+        let is_there = collections.iter().any(|collection| collection.id == id);
+        response::or_status(is_there.then_some(()).ok_or(PageError::NotFound))?;
+    }
     let (page, total) =
         tokio::join!(catalog.list_assets(&query), catalog.count_assets(&query.filter));
     let page = response::or_unavailable(page)?;

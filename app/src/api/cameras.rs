@@ -17,6 +17,8 @@ use serde::{Deserialize, Serialize};
 use super::PageError;
 #[cfg(feature = "ssr")]
 use super::response;
+#[cfg(feature = "ssr")]
+use crate::ssr::CameraAdminError;
 
 /// A field of the form that describes a camera.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -98,7 +100,11 @@ pub async fn check_admin() -> Result<(), PageError> {
 #[server(prefix = "/fn", endpoint = "camera-add")]
 pub async fn add_camera(camera: CameraForm) -> Result<(), FormError> {
     let admin = response::camera_admin().await?;
-    admin.create(camera.adding()?).await.map_err(response::form_error)?;
+    admin.create(camera.adding()?).await.map_err(|error| match error {
+        // Only this form shows the id.
+        CameraAdminError::Conflict(text) => FormError::at(CameraField::Id, text),
+        error => response::form_error(error),
+    })?;
     leptos_axum::redirect("/live/cameras");
     Ok(())
 }

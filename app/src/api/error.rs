@@ -13,6 +13,9 @@ pub enum PageError {
     /// The address of the page says something impossible.
     #[error("{0}")]
     BadRequest(String),
+    /// More was sent than is taken.
+    #[error("That is more than can be sent at once.")]
+    TooLarge,
     /// There is no such thing.
     #[error("There is nothing at this address.")]
     NotFound,
@@ -42,6 +45,16 @@ impl FromServerFnError for PageError {
 
     fn from_server_fn_error(error: ServerFnErrorErr) -> Self {
         let error = match error {
+            // Only the text tells it from a body that broke off. Source: http-body-util's `Limited`.
+            ServerFnErrorErr::Deserialization(text)
+                if cfg!(feature = "ssr") && text.contains("length limit exceeded") =>
+            {
+                Self::TooLarge
+            }
+            // On the server of a request's body; in the browser of an answer's.
+            ServerFnErrorErr::Deserialization(_) if cfg!(feature = "ssr") => {
+                Self::BadRequest("The request's body is not valid.".to_owned())
+            }
             ServerFnErrorErr::Args(_) | ServerFnErrorErr::MissingArg(_) => {
                 Self::BadRequest("The request's arguments are not valid.".to_owned())
             }
@@ -51,7 +64,7 @@ impl FromServerFnError for PageError {
             _ => Self::Unreachable,
         };
         // Otherwise it would be 500, whatever it is.
-        super::response::set_status_of(&error);
+        super::response::set_status_of_refusal(&error);
         error
     }
 }

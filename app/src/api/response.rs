@@ -70,15 +70,29 @@ mod server {
         outcome.inspect_err(set_status_of)
     }
 
-    /// Gives the response the status of an error.
-    pub fn set_status_of(error: &PageError) {
+    fn set_status_of(error: &PageError) {
         set_status(match error {
             PageError::BadRequest(_) => StatusCode::BAD_REQUEST,
+            PageError::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             PageError::NotFound => StatusCode::NOT_FOUND,
             PageError::LoggedOut => StatusCode::UNAUTHORIZED,
             PageError::Forbidden => StatusCode::FORBIDDEN,
             PageError::Unavailable | PageError::Unreachable => StatusCode::SERVICE_UNAVAILABLE,
         });
+    }
+
+    /// Gives the answer to a server function that cannot be begun its status. A form is led back to its page,
+    /// for which a status would stand in the way.
+    pub fn set_status_of_refusal(error: &PageError) {
+        if !use_context::<Parts>().is_some_and(|parts| is_form(&parts)) {
+            set_status_of(error);
+        }
+    }
+
+    /// Whether a browser sent a server function's request as a form, without the page's code.
+    fn is_form(parts: &Parts) -> bool {
+        let accept = parts.headers.get(header::ACCEPT).and_then(|accept| accept.to_str().ok());
+        accept.is_some_and(|accept| accept.contains("text/html"))
     }
 
     /// Passes a catalog's answer on; logs its error, which may say more than a viewer may know.
@@ -153,9 +167,7 @@ mod server {
         back: &str,
         outcome: Result<Notice, PageError>,
     ) -> Result<(), PageError> {
-        let accept = parts()?.headers.get(header::ACCEPT).cloned();
-        let is_form = accept
-            .is_some_and(|accept| accept.to_str().is_ok_and(|accept| accept.contains("text/html")));
+        let is_form = is_form(&parts()?);
         let notice = match outcome {
             Ok(notice) => notice,
             Err(error) if !is_form => return or_status(Err(error)),
@@ -191,7 +203,7 @@ mod server {
                 Some(("name", rest)) => FormError::at(CameraField::Name, sentence("It", rest)),
                 _ => FormError::new(text),
             },
-            CameraAdminError::Conflict(text) => FormError::at(CameraField::Id, text),
+            CameraAdminError::Conflict(text) => FormError::new(text),
             CameraAdminError::Unreachable(text) => FormError::at(CameraField::Url, text),
             CameraAdminError::Unavailable => PageError::Unavailable.into(),
         }
@@ -222,7 +234,7 @@ mod browser {
     use crate::api::PageError;
 
     /// Nothing: the response is long here.
-    pub fn set_status_of(_: &PageError) {}
+    pub fn set_status_of_refusal(_: &PageError) {}
 
     /// Nothing: the response is long here.
     pub fn set_not_found() {}
@@ -238,7 +250,7 @@ mod browser {
 }
 
 #[cfg(not(feature = "ssr"))]
-pub(super) use browser::set_status_of;
+pub(super) use browser::set_status_of_refusal;
 #[cfg(not(feature = "ssr"))]
 pub use browser::{
     allow_camera_and_microphone, set_content_security_policy, set_found, set_not_found,
@@ -246,7 +258,7 @@ pub use browser::{
 #[cfg(feature = "ssr")]
 pub(super) use server::{
     access, admin, administrator, answer_form, answered, backend, camera_admin, form_error,
-    made_from, operator, or_page_error, or_status, or_unavailable, set_status_of, viewer,
+    made_from, operator, or_page_error, or_status, or_unavailable, set_status_of_refusal, viewer,
 };
 #[cfg(feature = "ssr")]
 pub use server::{

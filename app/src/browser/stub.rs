@@ -13,6 +13,7 @@ use crate::{
     state::{
         focus::Arrow,
         publish::{Choice, Layers, PublishStatus, Resolution},
+        sources::Trouble,
     },
 };
 
@@ -170,11 +171,11 @@ impl JobEvents {
 pub struct MediaPlayer;
 
 impl MediaPlayer {
-    /// Watches over the player in `stage`; sets `has_failed` when nothing plays.
+    /// Watches over the player in `stage`; tells its `trouble` while nothing plays.
     pub fn new(
         _stage: NodeRef<html::Div>,
         _parts: PlayerParts,
-        _has_failed: RwSignal<bool>,
+        _trouble: RwSignal<Option<Trouble>>,
     ) -> Self {
         Self
     }

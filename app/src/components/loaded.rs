@@ -5,7 +5,10 @@ use leptos_meta::Title;
 use serde::{Serialize, de::DeserializeOwned};
 
 use super::ErrorNotice;
-use crate::api::{self, Outcome, PageError};
+use crate::{
+    api::{self, Outcome, PageError},
+    refresh::refresh_while,
+};
 
 /// The way to the page that this one belongs to.
 #[component]
@@ -23,7 +26,7 @@ pub fn Back(
 }
 
 /// Shows what has been read, and why it cannot be shown otherwise. What is shown stays while it is
-/// read again.
+/// read again, as it is by itself after an error that may pass.
 #[component]
 pub fn Loaded<T, F>(
     /// What is read.
@@ -37,6 +40,7 @@ where
     T: Clone + Serialize + DeserializeOwned + Send + Sync + 'static,
     F: Fn(T) -> AnyView + Send + Sync + 'static,
 {
+    refresh_while(outcome, |_| false);
     view! {
         <Title text=title />
         <Transition fallback=|| {

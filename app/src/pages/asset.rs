@@ -14,12 +14,12 @@ use self::{
     edit::{EditAsset, PurgeForm, TrashForm},
     stage::{Stage, is_shown_by_thumb},
 };
-use super::refresh::{follow_jobs, refresh_unless_held};
 use crate::{
     address::ListAddress,
     api::{self, AssetDetail},
     components::{Back, DetailList, Loaded, NoticeBar},
     format,
+    refresh::{follow_jobs, refresh_unless_held},
 };
 
 /// `/assets/{id}`

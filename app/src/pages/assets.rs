@@ -12,13 +12,13 @@ use leptos_meta::Title;
 use leptos_router::hooks::use_location;
 
 use self::{bulk::Bulk, finder::Finder, sidebar::Sidebar};
-use super::refresh::{FollowsJobs, News, follow_jobs};
 use crate::{
     address::{self, ListAddress},
     api::{self, Card, Library, Listing, PageError},
     browser::Selection,
     components::{AssetCard, ErrorNotice, JobRow, NoticeBar, Ticking, is_over},
     format,
+    refresh::{FollowsJobs, News, follow_jobs},
 };
 
 /// Any list of assets.

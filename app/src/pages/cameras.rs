@@ -7,11 +7,11 @@ use leptos::prelude::*;
 use leptos_meta::Title;
 use leptos_router::hooks::use_params_map;
 
-use super::refresh::refresh_while;
 use crate::{
     api::{self, AddCamera, RemoveCamera, SaveCamera},
     components::{Back, CameraFields, FormNotice, Loaded},
     format,
+    refresh::refresh_while,
 };
 
 /// `/live/cameras`
@@ -19,7 +19,6 @@ use crate::{
 pub fn CamerasPage() -> impl IntoView {
     let details = api::read(String::new, |_| api::list_camera_details());
     let statuses = api::read(String::new, |_| api::list_cameras());
-    refresh_while(details, |_| false);
     refresh_while(statuses, |_| true);
     view! {
         <Back href="/live" to="Live" />
@@ -282,7 +281,12 @@ fn EditCamera(camera: CameraDetails) -> impl IntoView {
                     <CameraFields error camera />
                     <FormActions label="Save" pending=save.pending() />
                 </ActionForm>
-                <details class="form danger" data-testid="remove-details">
+                // Open when it was not removed: the reason is in there.
+                <details
+                    class="form danger"
+                    open=move || remove_error.with(Option::is_some)
+                    data-testid="remove-details"
+                >
                     <summary data-testid="remove-camera">"Remove this camera"</summary>
                     <FormNotice error=remove_error />
                     <p>{question}</p>

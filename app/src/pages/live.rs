@@ -8,7 +8,6 @@ use leptos_router::{
     hooks::{use_navigate, use_query_map},
 };
 
-use super::refresh::refresh_while;
 use crate::{
     api::{self, IceServer},
     browser::{KeyPlace, Wall, go_back},
@@ -23,7 +22,6 @@ pub fn LivePage() -> impl IntoView {
         Ok((api::list_cameras().await?, api::list_ice_servers().await?))
     });
     let session = api::read(String::new, |_| api::read_session());
-    refresh_while(outcome, |_| false);
     let role = move || session.get().and_then(Result::ok).map(|session| session.role);
     view! {
         <Loaded

@@ -38,7 +38,11 @@ fn UploadView() -> impl IntoView {
     let has_script = RwSignal::new(false);
     Effect::new(move |_| has_script.set(true));
     let query = use_query_map();
-    let refused = move || query.with(|query| query.get("refused")).map(|code| refused_form(&code));
+    let refused = move || {
+        let query = query.read();
+        let count = |key| query.get_str(key).and_then(|count| count.parse().ok()).unwrap_or(0);
+        Some(refused_form(query.get_str("refused")?, count("added"), count("left")))
+    };
     view! {
         <header class="page-head">
             <h1>"Upload"</h1>
@@ -131,6 +135,7 @@ fn FileRow(row: Row, uploader: Uploader) -> impl IntoView {
     let state = Memo::new(move |_| seen.with(|seen| seen.state));
     let is_over = move || matches!(state.get(), "done" | "failed");
     let is_resting = move || matches!(state.get(), "paused" | "failed");
+    let is_ending = move || state.get() == "ending";
     let remove_label = move || if is_over() { "Take off the list" } else { "Cancel" };
     let resume_label = move || if state.get() == "failed" { "Try again" } else { "Go on" };
     let (name, data_name) = (row.name.clone(), row.name);
@@ -161,7 +166,7 @@ fn FileRow(row: Row, uploader: Uploader) -> impl IntoView {
                 <button
                     class="button"
                     type="button"
-                    hidden=move || is_over() || is_resting()
+                    hidden=move || is_over() || is_resting() || is_ending()
                     data-testid="upload-pause"
                     on:click=move |_| uploader.pause(key)
                 >
@@ -179,6 +184,7 @@ fn FileRow(row: Row, uploader: Uploader) -> impl IntoView {
                 <button
                     class="button"
                     type="button"
+                    disabled=is_ending
                     data-testid="upload-remove"
                     on:click=move |_| uploader.remove(key)
                 >
@@ -223,7 +229,12 @@ fn UnfinishedList(unfinished: RwSignal<Vec<Upload>>, uploader: Uploader) -> impl
             <h2>"Unfinished"</h2>
             <p class="hint">"Choose the same file again to go on where it stopped."</p>
             <ul class="upload-list">
-                <For each=move || unfinished.get() key=|upload| upload.id.clone() children=row />
+                <For
+                    each=move || unfinished.get()
+                    // Another reason is another row.
+                    key=|upload| (upload.id.clone(), upload.reason.clone())
+                    children=row
+                />
             </ul>
         </section>
     }

@@ -10,12 +10,16 @@ use crate::format;
 
 /// Parts on their way at once.
 pub const PARALLEL: usize = 5;
+/// What is said of an upload that is to end while it is being verified.
+pub const END_TOO_LATE: &str = "It is being checked already and cannot be cancelled any more";
 /// Links asked for at once.
 const SIGN_AHEAD: usize = 10;
 const BACKOFF_FIRST_MS: u64 = 1_000;
 const BACKOFF_MAX_MS: u64 = 30_000;
 /// Between looks at an upload that is being verified.
 const POLL_MS: u64 = 1_000;
+/// Reasons of a form that are told.
+const REASONS_MAX: usize = 4;
 /// A link that is refused so often in a row is not refused for its age.
 const REFUSALS_MAX: u32 = 3;
 
@@ -86,6 +90,14 @@ pub enum Event {
     Pause,
     /// Somebody wants it to go on, or to be tried again.
     Resume,
+    /// Somebody wants it to end, and off the page.
+    End,
+    /// The server knows no such upload any more.
+    Ended,
+    /// The server does not end it: it is being verified.
+    NotEnded,
+    /// Nothing is known of the end.
+    EndLost,
     /// Time has passed.
     Tick,
 }
@@ -117,6 +129,10 @@ pub enum Action {
     Look(UploadId),
     /// Stop sending whatever is on its way.
     Cancel,
+    /// End the upload, and remove what was sent.
+    End(UploadId),
+    /// Take the file off the page.
+    Leave,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -133,12 +149,26 @@ enum Progress {
     Arrived(String),
 }
 
+/// Whether an upload is to end before it is an asset.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Ending {
+    /// Nobody wants it to.
+    No,
+    /// Somebody does; the answer to another question comes first.
+    Wanted,
+    /// The server is asked.
+    Asked,
+    /// It was asked for too late.
+    TooLate,
+}
+
 /// One file.
 #[derive(Clone, Debug)]
 pub struct Transfer {
     size_bytes: u64,
     phase: Phase,
     is_paused: bool,
+    ending: Ending,
     sha256: Option<String>,
     id: Option<UploadId>,
     part_bytes: u64,
@@ -159,6 +189,7 @@ impl Transfer {
             size_bytes,
             phase: Phase::Waiting,
             is_paused: false,
+            ending: Ending::No,
             sha256,
             id: None,
             part_bytes: 0,
@@ -173,11 +204,6 @@ impl Transfer {
     /// How far it has come.
     pub fn phase(&self) -> &Phase {
         &self.phase
-    }
-
-    /// Its upload, once the server knows of it.
-    pub fn id(&self) -> Option<&UploadId> {
-        self.id.as_ref()
     }
 
     /// Whether somebody made it rest.
@@ -195,6 +221,7 @@ impl Transfer {
         match &self.phase {
             Phase::Done { .. } => "done",
             Phase::Failed(_) => "failed",
+            _ if self.is_ending() => "ending",
             _ if self.is_paused => "paused",
             Phase::Waiting | Phase::Ready => "waiting",
             Phase::Hashing { .. } => "hashing",
@@ -231,8 +258,12 @@ impl Transfer {
         };
         match &self.phase {
             Phase::Done { was_known: true, .. } => "Was in the library already".to_owned(),
+            Phase::Done { .. } if self.ending == Ending::TooLate => {
+                "In the library: it was too late to cancel".to_owned()
+            }
             Phase::Done { .. } => "In the library".to_owned(),
             Phase::Failed(reason) => reason.clone(),
+            _ if self.is_ending() => "Cancelling".to_owned(),
             Phase::Sending if self.is_paused => of_all("Paused at"),
             _ if self.is_paused => "Paused".to_owned(),
             _ if self.losses > 0 => {
@@ -246,6 +277,7 @@ impl Transfer {
             Phase::Hashing { .. } => of_all("Reading"),
             Phase::Announcing => "Asking the server".to_owned(),
             Phase::Sending => of_all("Sent"),
+            Phase::Verifying if self.ending == Ending::TooLate => END_TOO_LATE.to_owned(),
             Phase::Verifying => "The server is checking it".to_owned(),
         }
     }
@@ -258,12 +290,64 @@ impl Transfer {
         self.parts.get_mut(usize::from(number.checked_sub(1)?))
     }
 
+    /// Whether nothing is to be begun for it.
+    fn is_resting(&self) -> bool {
+        self.is_paused || self.is_ending()
+    }
+
+    fn is_ending(&self) -> bool {
+        matches!(self.ending, Ending::Wanted | Ending::Asked)
+    }
+
     fn is_hashing(&self) -> bool {
-        matches!(self.phase, Phase::Hashing { .. }) && !self.is_paused
+        matches!(self.phase, Phase::Hashing { .. }) && !self.is_resting()
     }
 
     fn is_sending(&self) -> bool {
-        matches!(self.phase, Phase::Announcing | Phase::Sending) && !self.is_paused
+        matches!(self.phase, Phase::Announcing | Phase::Sending) && !self.is_resting()
+    }
+
+    fn end(&mut self) -> Vec<Action> {
+        if self.is_ending() {
+            return Vec::new();
+        }
+        if matches!(self.phase, Phase::Done { .. }) {
+            return vec![Action::Leave];
+        }
+        self.ending = Ending::Wanted;
+        self.call_back();
+        let mut actions = vec![Action::Cancel];
+        // It may be an asset by now.
+        if self.phase == Phase::Verifying
+            && let Some(id) = &self.id
+            && !std::mem::replace(&mut self.is_asking, true)
+        {
+            actions.push(Action::Look(id.clone()));
+        }
+        actions
+    }
+
+    /// Ends it once no answer is awaited that could tell that it is an asset.
+    fn go_on_ending(&mut self) -> Option<Action> {
+        if self.ending != Ending::Wanted || self.is_asking {
+            return None;
+        }
+        if matches!(self.phase, Phase::Done { .. }) {
+            self.ending = Ending::TooLate;
+            return None;
+        }
+        let Some(id) = self.id.clone() else { return Some(Action::Leave) };
+        self.ending = Ending::Asked;
+        Some(Action::End(id))
+    }
+
+    /// It goes on to what it will be.
+    fn not_ended(&mut self) {
+        self.ending = Ending::TooLate;
+        self.is_paused = false;
+        if !self.is_over() {
+            self.phase = Phase::Verifying;
+        }
     }
 
     fn fail(&mut self, reason: String) -> Vec<Action> {
@@ -302,6 +386,9 @@ impl Transfer {
             UploadState::Open if self.phase == Phase::Verifying => {
                 // It was asked for and did not come to it.
                 self.phase = Phase::Announcing;
+                if self.ending == Ending::TooLate {
+                    self.ending = Ending::No;
+                }
             }
             UploadState::Open => {
                 self.part_bytes = upload.part_bytes;
@@ -329,6 +416,12 @@ impl Transfer {
     }
 
     fn on_event(&mut self, now_ms: u64, event: Event) -> Vec<Action> {
+        let mut actions = self.take(now_ms, event);
+        actions.extend(self.go_on_ending());
+        actions
+    }
+
+    fn take(&mut self, now_ms: u64, event: Event) -> Vec<Action> {
         let is_answer = matches!(
             event,
             Event::IsAsset { .. }
@@ -342,6 +435,11 @@ impl Transfer {
             self.is_asking = false;
         }
         match event {
+            Event::End => return self.end(),
+            Event::NotEnded => self.not_ended(),
+            Event::EndLost if self.phase == Phase::Verifying => self.not_ended(),
+            // What is not ended now is ended by the server after a week.
+            Event::Ended | Event::EndLost => return vec![Action::Leave],
             _ if matches!(self.phase, Phase::Done { .. }) => {}
             Event::Resume if self.is_over() => {
                 self.refusals = 0;
@@ -430,7 +528,7 @@ impl Transfer {
     /// What is to be begun now.
     fn next(&mut self, now_ms: u64) -> Vec<Action> {
         let mut actions = Vec::new();
-        if self.is_paused || now_ms < self.hold_until_ms {
+        if self.is_resting() || now_ms < self.hold_until_ms {
             return actions;
         }
         let mut ask = |is_asking: &mut bool, action: Action| {
@@ -503,9 +601,8 @@ impl Queue {
     }
 
     /// Takes a file out.
-    pub fn remove(&mut self, key: u32) -> Option<Transfer> {
-        let index = self.transfers.iter().position(|(other, _)| *other == key)?;
-        Some(self.transfers.remove(index).1)
+    pub fn remove(&mut self, key: u32) {
+        self.transfers.retain(|(other, _)| *other != key);
     }
 
     /// One file.
@@ -534,7 +631,7 @@ impl Queue {
         let mut is_hashing = self.transfers.iter().any(|(_, transfer)| transfer.is_hashing());
         let mut is_sending = self.transfers.iter().any(|(_, transfer)| transfer.is_sending());
         for (key, transfer) in &mut self.transfers {
-            if transfer.phase == Phase::Waiting && !transfer.is_paused {
+            if transfer.phase == Phase::Waiting && !transfer.is_resting() {
                 if transfer.sha256.is_some() {
                     transfer.phase = Phase::Ready;
                 } else if !is_hashing {
@@ -543,7 +640,7 @@ impl Queue {
                     actions.push((*key, Action::Hash));
                 }
             }
-            if transfer.phase == Phase::Ready && !transfer.is_paused && !is_sending {
+            if transfer.phase == Phase::Ready && !transfer.is_resting() && !is_sending {
                 transfer.phase = Phase::Announcing;
                 is_sending = true;
             }
@@ -553,15 +650,32 @@ impl Queue {
     }
 }
 
-/// The page's sentence for a form that was not taken without JavaScript.
-pub fn refused_form(code: &str) -> &'static str {
-    match code {
+/// The page's sentences for a form that was not taken, or not in whole, without JavaScript: why, as words with
+/// dots between, how many files were added, and how many were not.
+pub fn refused_form(codes: &str, added: u64, refused: u64) -> String {
+    let files = format::counted(added, "file", "files");
+    let counts = match (added, refused) {
+        (0, 0 | 1) => None,
+        // What came behind them was not looked at.
+        (_, 0) => Some(format!("Added {files}, and not the rest.")),
+        (_, refused) => Some(format!("Added {files}, refused {refused}.")),
+    };
+    let mut codes: Vec<&str> = codes.split('.').collect();
+    codes.dedup();
+    let reasons = codes.into_iter().take(REASONS_MAX).map(|code| match code {
         "too-large" => "Together the files are too large for this form: it takes 32 MB at a time.",
         "empty" => "No file was chosen.",
-        "not-media" => "One of the files is no picture, video or sound.",
+        "empty-file" => "An empty file is no picture, video or sound.",
+        "not-media" => "Only pictures, videos and sounds are taken.",
+        "bad-name" => "The name of a file has 1 to 255 bytes, and no slashes.",
+        "bad-folder" => {
+            "A folder is names with slashes between, none of them . or ..; at most 1024 bytes."
+        }
         "unavailable" => "The blob store or the catalog does not answer. Try again later.",
         _ => "The form could not be read. Try again.",
-    }
+    });
+    let sentences: Vec<&str> = counts.as_deref().into_iter().chain(reasons).collect();
+    sentences.join(" ")
 }
 
 #[cfg(test)]
@@ -780,5 +894,81 @@ mod tests {
         assert_eq!(page.on(0, Event::Refused("No.".into())), [Action::Cancel]);
         assert_eq!((page.transfer().name(), page.transfer().text(0)), ("failed", "No.".into()));
         assert_eq!(page.on(0, Event::Resume), [Action::Announce("cd".repeat(32))]);
+    }
+
+    #[test]
+    fn an_upload_is_ended_by_the_server_before_its_file_leaves_the_page() {
+        let mut page = Page::new();
+        page.sending(&[1]);
+        let [Action::Cancel, Action::End(_)] = page.on(0, Event::End)[..] else { panic!() };
+        assert_eq!((page.transfer().name(), page.on(99_000, Event::Tick)), ("ending", vec![]));
+        assert_eq!(page.on(99_000, Event::End), [], "once");
+        assert_eq!(page.on(99_000, Event::Ended), [Action::Leave]);
+
+        // Nothing was announced.
+        let mut page = Page::new();
+        assert_eq!(page.on(0, Event::End), [Action::Cancel, Action::Leave]);
+        // The server may just have heard of it.
+        let mut page = Page::new();
+        page.on(0, Event::Tick);
+        assert_eq!(page.on(0, Event::End), [Action::Cancel]);
+        assert!(matches!(page.on(0, open(&[]))[..], [Action::End(_)]));
+        assert_eq!(page.on(0, Event::EndLost), [Action::Leave]);
+    }
+
+    #[test]
+    fn an_upload_that_is_ended_while_it_is_verified_stays_until_the_end_of_it_is_known() {
+        let verifying = || {
+            let mut page = Page::new();
+            page.sending(&[]);
+            page.on(0, Event::Told(Box::new(upload(&[], UploadState::Verifying))));
+            page
+        };
+        let told = |state| Event::Told(Box::new(upload(&[], state)));
+        // The server does end it.
+        let mut page = verifying();
+        assert!(matches!(page.on(0, Event::End)[..], [Action::Cancel, Action::Look(_)]));
+        assert!(matches!(page.on(0, told(UploadState::Verifying))[..], [Action::End(_)]));
+        assert_eq!(page.on(0, Event::Ended), [Action::Leave]);
+        // It does not, or does not say.
+        for answer in [Event::NotEnded, Event::EndLost] {
+            let mut page = verifying();
+            page.on(0, Event::End);
+            page.on(0, told(UploadState::Verifying));
+            page.on(0, answer);
+            assert_eq!(page.transfer().name(), "verifying");
+            assert_eq!(page.transfer().text(0), END_TOO_LATE);
+            assert!(matches!(page.on(1_000, Event::Tick)[..], [Action::Look(_)]));
+            page.on(1_000, told(UploadState::Done));
+            assert!(page.transfer().text(0).starts_with("In the library: it was too late"));
+            assert_eq!(page.on(1_000, Event::End), [Action::Leave]);
+        }
+        // It was an asset before.
+        let mut page = verifying();
+        page.on(0, Event::End);
+        assert_eq!(page.on(0, told(UploadState::Done)), []);
+        assert!(page.transfer().text(0).starts_with("In the library: it was too late"));
+    }
+
+    #[test]
+    fn a_form_says_how_many_files_were_taken_and_why_others_were_not() {
+        for (codes, added, refused, text) in [
+            ("empty", 0, 0, "No file was chosen."),
+            ("not-media", 0, 1, "Only pictures, videos and sounds are taken."),
+            (
+                "not-media",
+                2,
+                1,
+                "Added 2 files, refused 1. Only pictures, videos and sounds are taken.",
+            ),
+            ("too-large", 1, 0, "Added 1 file, and not the rest. Together"),
+            ("bad-name.empty-file", 0, 2, "Added 0 files, refused 2. The name of a file has"),
+            ("bad-folder", 0, 0, "A folder is names"),
+            ("<b>", 0, 0, "The form could not be read."),
+        ] {
+            let told = refused_form(codes, added, refused);
+            assert!(told.starts_with(text), "{codes}: {told}");
+        }
+        assert!(refused_form(&"x.empty.".repeat(99), 0, 0).len() < 400);
     }
 }

@@ -14,7 +14,7 @@ use axum::{
     response::{IntoResponse as _, Redirect, Response},
 };
 use catalog::{Begun, Catalog, UploadError, Uploads};
-use domain::{NewUpload, Upload, UploadId, UploadPart, UploadState};
+use domain::{AssetId, NewUpload, NewUploadError, Upload, UploadId, UploadPart, UploadState};
 use serde::{Deserialize, Serialize};
 use tempfile::NamedTempFile;
 use tokio::io::AsyncWriteExt as _;
@@ -193,24 +193,49 @@ pub(crate) async fn form(
     State(health): State<StoreHealth>,
     request: Request,
 ) -> Redirect {
-    let taken = match health.check().await {
-        Ok(()) => take_form(&uploads, &http.spool_dir, request).await,
+    let mut taken = Taken::default();
+    let outcome = match health.check().await {
+        Ok(()) => take_form(&uploads, &http.spool_dir, request, &mut taken).await,
         // It has told of it.
         Err(_) => Err(FormRefused::Unavailable),
     };
-    match taken {
-        Ok(path) => Redirect::to(&path),
-        Err(refused) => Redirect::to(&format!("/assets/upload?refused={}", refused.code())),
+    Redirect::to(&taken.way_on(outcome.err()))
+}
+
+/// What became of a form's files.
+#[derive(Debug, Default)]
+struct Taken {
+    added: Vec<AssetId>,
+    refused: Vec<FormRefused>,
+}
+
+impl Taken {
+    /// The page that tells of it; `end` is why nothing more of the form was read.
+    fn way_on(self, end: Option<FormRefused>) -> String {
+        let end = match self.added.as_slice() {
+            _ if end.is_some() || !self.refused.is_empty() => end,
+            [] => Some(FormRefused::Empty),
+            [one] => return format!("/assets/{one}"),
+            _ => return "/assets".to_owned(),
+        };
+        let (added, refused) = (self.added.len(), self.refused.len());
+        let mut codes: Vec<&str> = self.refused.iter().chain(&end).map(FormRefused::code).collect();
+        codes.sort_unstable();
+        codes.dedup();
+        format!("/assets/upload?refused={}&added={added}&left={refused}", codes.join("."))
     }
 }
 
-/// Why a form was not taken; the page knows a sentence for each.
+/// Why a form, or a file of it, was not taken; the page knows a sentence for each.
 #[derive(Debug)]
 enum FormRefused {
     Malformed,
     TooLarge,
     Empty,
+    EmptyFile,
     NotMedia,
+    BadName,
+    BadFolder,
     Unavailable,
 }
 
@@ -220,9 +245,17 @@ impl FormRefused {
             Self::Malformed => "malformed",
             Self::TooLarge => "too-large",
             Self::Empty => "empty",
+            Self::EmptyFile => "empty-file",
             Self::NotMedia => "not-media",
+            Self::BadName => "bad-name",
+            Self::BadFolder => "bad-folder",
             Self::Unavailable => "unavailable",
         }
+    }
+
+    /// Whether another file of the form may be better.
+    fn is_of_one_file(&self) -> bool {
+        matches!(self, Self::EmptyFile | Self::NotMedia | Self::BadName)
     }
 
     fn unavailable(error: impl std::fmt::Display) -> Self {
@@ -246,17 +279,22 @@ impl From<UploadError> for FormRefused {
     fn from(error: UploadError) -> Self {
         match error {
             UploadError::NotMedia => Self::NotMedia,
+            UploadError::Invalid(NewUploadError::Name) => Self::BadName,
+            UploadError::Invalid(NewUploadError::Size) => Self::EmptyFile,
+            UploadError::Invalid(NewUploadError::Folder) => Self::BadFolder,
             UploadError::Catalog(_) | UploadError::Store(_) => Self::unavailable(error),
             _ => Self::Malformed,
         }
     }
 }
 
+/// Reads a form to its end, past files that are refused.
 async fn take_form(
     uploads: &Uploads,
     spool_dir: &std::path::Path,
     request: Request,
-) -> Result<String, FormRefused> {
+    taken: &mut Taken,
+) -> Result<(), FormRefused> {
     let content_type = request.headers().get(header::CONTENT_TYPE);
     let content_type = content_type.and_then(|value| value.to_str().ok()).unwrap_or_default();
     let boundary = multer::parse_boundary(content_type)?;
@@ -269,23 +307,23 @@ async fn take_form(
     let constraints = multer::Constraints::new().size_limit(limits);
     let mut form = multer::Multipart::with_constraints(body, boundary, constraints);
     let mut folder = String::new();
-    let mut added = Vec::new();
     while let Some(field) = form.next_field().await? {
         match (field.name(), field.file_name().map(str::to_owned)) {
             (Some("folder"), _) => folder = field.text().await?,
             // A browser sends an empty one when no file was chosen.
             (Some("file"), Some(name)) if !name.is_empty() => {
                 let file = spool(spool_dir, field).await?;
-                added.push(uploads.add_file(file.path(), &name, &folder).await?);
+                match uploads.add_file(file.path(), &name, &folder).await.map_err(FormRefused::from)
+                {
+                    Ok(asset) => taken.added.push(asset),
+                    Err(refused) if refused.is_of_one_file() => taken.refused.push(refused),
+                    Err(refused) => return Err(refused),
+                }
             }
             _ => {}
         }
     }
-    match added.as_slice() {
-        [] => Err(FormRefused::Empty),
-        [one] => Ok(format!("/assets/{one}")),
-        _ => Ok("/assets".to_owned()),
-    }
+    Ok(())
 }
 
 /// A field's bytes in a file, which is removed when dropped.

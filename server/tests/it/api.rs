@@ -307,6 +307,26 @@ async fn a_server_function_without_its_arguments_is_a_bad_request() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_body_that_no_server_function_takes_is_refused_and_a_form_is_led_back() {
+    let folder = tempfile::tempdir().unwrap();
+    let app = open(folder.path()).await;
+    let form = ("content-type", "application/x-www-form-urlencoded");
+    let page = "http://localhost:3000/live/cameras/new";
+    let browser = [form, ("accept", "text/html"), ("referer", page)];
+    let no_text = vec![0xff, 0xfe, b'='];
+    let too_long = vec![b'a'; (64 << 10) + 1];
+    for path in ["/fn/assets-change", "/fn/camera-add"] {
+        for (body, status) in [(&no_text, 400), (&too_long, 413)] {
+            let answer = app.send("POST", path, &[form], body.clone()).await;
+            assert_eq!(answer.status, status, "{path}");
+            let answer = app.send("POST", path, &browser, body.clone()).await;
+            assert_eq!(answer.status, 302, "{path}");
+            assert!(answer.header("location").starts_with(page), "{path}");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn no_request_is_answered_with_a_server_error() {
     let folder = tempfile::tempdir().unwrap();
     let app = open(folder.path()).await;

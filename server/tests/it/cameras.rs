@@ -264,3 +264,19 @@ on_both! {
         }
     }
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_conflict_is_told_where_its_form_shows_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let application = Application::start(folder.path(), Auth::open(vec![]), TEST_CAMERA).await;
+    let form = [("content-type", "application/x-www-form-urlencoded")];
+    for (path, body, field) in [
+        ("/fn/camera-add", "camera[id]=door&camera[url]=test:", json!("id")),
+        ("/fn/camera-save", "camera[id]=door", json!(null)),
+        ("/fn/camera-remove", "id=door", json!(null)),
+    ] {
+        let error = application.send("POST", path, &form, body).await.json().await;
+        assert_eq!(error["field"], field, "{path}: {error}");
+        assert!(error["message"].as_str().unwrap().contains("configuration file"), "{error}");
+    }
+}

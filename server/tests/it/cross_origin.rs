@@ -1,6 +1,9 @@
 //! Pages of other sites: only those on the list, and only with a token of their own.
 
+use catalog::reconcile::reconcile_key;
+use serde_json::json;
 use server::auth::Auth;
+use sha2::{Digest as _, Sha256};
 
 use crate::fixture::{Application, TEST_CAMERA, TOKEN};
 
@@ -79,4 +82,57 @@ async fn without_a_token_a_page_on_the_list_may_look_and_change_nothing() {
     let refused = application.send("DELETE", "/api/cameras/door", &[PLAYER], "").await;
     assert_eq!(refused.status, 403);
     application.offer("/whep/door", &[STRANGER]).await.problem(403).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_page_on_the_list_sends_what_it_began_and_shows_what_links_lead_to() {
+    const JPEG: &[u8] = b"\xff\xd8\xff\xe0\0\x10JFIF\0 and whatever else";
+    let folder = tempfile::tempdir().unwrap();
+    let auth = Auth::token(TOKEN);
+    let bearer = format!("Bearer {}", auth.expose_token().unwrap());
+    let application = Application::start(folder.path(), auth, ALLOW).await;
+    let json = ("content-type", "application/json");
+    let page = [PLAYER, json, ("authorization", bearer.as_str())];
+    let sha256 = hex::encode(Sha256::digest(JPEG));
+    let new = json!({ "name": "a.jpg", "size": JPEG.len(), "sha256": sha256 }).to_string();
+    let begun = application.send("POST", "/api/uploads", &page, new).await;
+    assert_eq!(begun.status, 201);
+    let parts = format!("{}/parts", begun.header("location"));
+    let numbers = json!({ "numbers": [1] }).to_string();
+    let links = application.send("POST", &parts, &page, numbers).await.json().await;
+    let link = links["items"][0]["url"].as_str().unwrap();
+
+    // The link alone is the permission, once its page may be told of the answer.
+    let ask = ("access-control-request-method", "PUT");
+    let preflight = application.send("OPTIONS", link, &[PLAYER, ask], "").await;
+    assert_eq!((preflight.status, preflight.header("accept-post")), (200, ""));
+    assert_eq!(preflight.header("access-control-allow-origin"), PLAYER.1);
+    assert!(preflight.header("access-control-allow-methods").contains("PUT"));
+    let stranger = application.send("OPTIONS", link, &[STRANGER, ask], "").await;
+    assert_eq!(stranger.header("access-control-allow-origin"), "");
+    let refused = application.send("PUT", link, &[STRANGER], JPEG).await;
+    assert_eq!(refused.header("access-control-allow-origin"), "");
+    refused.problem(403).await;
+    let sent = application.send("PUT", link, &[PLAYER], JPEG).await;
+    assert_eq!((sent.status, sent.header("access-control-allow-origin")), (200, PLAYER.1));
+    assert!(!sent.header("etag").is_empty());
+    assert!(sent.header("access-control-expose-headers").contains("ETag"));
+
+    let key = "b.jpg".parse().unwrap();
+    application.store.put_bytes(&key, JPEG.into(), "image/jpeg").await.unwrap();
+    reconcile_key(&application.catalog, &application.store, &key).await.unwrap();
+    let download = format!("/api/assets/sha256:{sha256}/download");
+    let answer = application.send("GET", &download, &page, "").await.json().await;
+    let link = answer["url"].as_str().unwrap();
+    // What an element loads says no origin.
+    for (headers, allowed, resource) in [
+        (&[PLAYER][..], PLAYER.1, "cross-origin"),
+        (&[], "", "cross-origin"),
+        (&[STRANGER], "", "same-origin"),
+    ] {
+        let shown = application.send("GET", link, headers, "").await;
+        assert_eq!((shown.status, shown.header("access-control-allow-origin")), (200, allowed));
+        assert_eq!(shown.header("cross-origin-resource-policy"), resource, "{headers:?}");
+        assert!(shown.header("vary").contains("Origin"));
+    }
 }

@@ -243,6 +243,28 @@ async fn the_pages_of_trash_and_collections_are_kept_until_they_change() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_page_of_a_collection_that_is_gone_is_not_found_and_not_kept() {
+    let folder = tempfile::tempdir().unwrap();
+    let application = open(&folder).await;
+    let reel = application.catalog.create_collection(&"Reel".parse().unwrap()).await.unwrap();
+    application.front.pages().settle().await;
+    let page = format!("/assets/collections/{}", reel.id);
+    let listing = format!("/fn/assets?query=collection%3D{}", reel.id);
+    for path in [&page, &listing] {
+        assert_eq!(application.fetch(path, &[]).await.status, 200, "{path}");
+    }
+    assert!(application.catalog.delete_collection(reel.id).await.unwrap());
+    application.front.pages().settle().await;
+    let never = format!("/assets/collections/{}", reel.id.get() + 1);
+    let trash = format!("/assets/trash?collection={}", reel.id);
+    for path in [&page, &listing, &never, &trash, &page] {
+        let answer = application.fetch(path, &[]).await;
+        assert_eq!((answer.status, answer.header("cache-control")), (404, "private, no-store"));
+        assert_ne!(answer.header("x-cache"), "HIT", "{path}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nobody_gets_a_page_that_was_made_for_another_role_or_login() {
     let folder = tempfile::tempdir().unwrap();
     let auth = Auth::token(TOKEN);

@@ -221,15 +221,25 @@ async fn a_form_without_javascript_leads_to_the_asset_or_back_with_a_reason() {
     assert_eq!(asset["folder"], "by form");
     assert_eq!(submit(vec![picture(), picture()]).await, "/assets");
 
-    let refused = |code: &str| format!("/assets/upload?refused={code}");
+    let told = |codes: &str, added: u8, left: u8| {
+        format!("/assets/upload?refused={codes}&added={added}&left={left}")
+    };
+    let refused = |code: &str| told(code, 0, 0);
     assert_eq!(submit(vec![]).await, refused("empty"));
     assert_eq!(submit(vec![("file", Some(""), vec![])]).await, refused("empty"));
-    assert_eq!(submit(vec![("file", Some("a.jpg"), b"text".to_vec())]).await, refused("not-media"));
-    assert_eq!(submit(vec![("file", Some("../a"), PICTURE.to_vec())]).await, refused("malformed"));
+    let text = || ("file", Some("a.jpg"), b"text".to_vec());
+    assert_eq!(submit(vec![text()]).await, told("not-media", 0, 1));
+    let badly_named = ("file", Some("../a"), PICTURE.to_vec());
+    assert_eq!(submit(vec![badly_named.clone()]).await, told("bad-name", 0, 1));
+    // The others are taken, whatever comes before them.
+    let empty = ("file", Some("a.jpg"), Vec::new());
+    let another = ("file", Some("b.jpg"), [PICTURE, b"another"].concat());
+    let mixed = submit(vec![text(), picture(), badly_named, empty, text(), another]).await;
+    assert_eq!(mixed, told("bad-name.empty-file.not-media", 2, 4));
     let dots = ("folder", None, b"..".to_vec());
     let other = [PICTURE, b"other"].concat();
     let in_dots = submit(vec![dots, ("file", Some("a.jpg"), other)]).await;
-    assert_eq!(in_dots, refused("malformed"));
+    assert_eq!(in_dots, refused("bad-folder"));
     let huge = vec![7; 33 << 20];
     assert_eq!(submit(vec![("file", Some("a.jpg"), huge)]).await, refused("too-large"));
     let form = [("content-type", "text/plain")];

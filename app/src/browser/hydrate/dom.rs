@@ -6,6 +6,8 @@ use wasm_bindgen::{JsCast, JsValue, closure::Closure};
 use wasm_bindgen_futures::JsFuture;
 use web_sys::{EventTarget, RequestInit, Response};
 
+use crate::address::login_href;
+
 pub(super) fn window() -> web_sys::Window {
     web_sys::window().expect("pages run in a window")
 }
@@ -19,8 +21,11 @@ pub(super) fn page_is_hidden() -> bool {
 }
 
 pub(super) fn go_to_login() {
+    let location = window().location();
+    let (path, search) = (location.pathname(), location.search());
+    let href = login_href(&path.unwrap_or_default(), &search.unwrap_or_default());
     // Leaving is all this is for; a page that is already going elsewhere may.
-    let _ = window().location().assign("/login");
+    let _ = location.assign(&href);
 }
 
 /// Milliseconds since the page began; never goes back.

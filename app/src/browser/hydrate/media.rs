@@ -12,14 +12,14 @@ use leptos::{html, prelude::*};
 use serde::Deserialize;
 use wasm_bindgen::JsCast as _;
 use wasm_bindgen_futures::JsFuture;
-use web_sys::{Element, HtmlElement, HtmlMediaElement, MouseEvent};
+use web_sys::{Element, HtmlElement, HtmlMediaElement, MediaError, MouseEvent, RequestRedirect};
 
 use super::dom::{self, Listener};
 use crate::{
     browser::PlayerParts,
     format,
     state::{
-        sources::{Remedy, Sources},
+        sources::{Failure, Remedy, Sources, Trouble},
         storyboard::{Cue, cue_at, parse_storyboard, waveform_path},
     },
 };
@@ -29,8 +29,12 @@ use crate::{
 pub struct MediaPlayer(StoredValue<Vec<Listener>, LocalStorage>);
 
 impl MediaPlayer {
-    /// Watches over the player in `stage`; sets `has_failed` when nothing plays.
-    pub fn new(stage: NodeRef<html::Div>, parts: PlayerParts, has_failed: RwSignal<bool>) -> Self {
+    /// Watches over the player in `stage`; tells its `trouble` while nothing plays.
+    pub fn new(
+        stage: NodeRef<html::Div>,
+        parts: PlayerParts,
+        trouble: RwSignal<Option<Trouble>>,
+    ) -> Self {
         let player = Self(StoredValue::new_local(Vec::new()));
         Effect::new(move |_| {
             let Some(stage) = stage.get() else { return };
@@ -39,7 +43,7 @@ impl MediaPlayer {
             else {
                 return;
             };
-            let mut listeners = keep_playing(&media, &parts.sources, has_failed);
+            let mut listeners = keep_playing(&media, &parts.sources, trouble);
             if let Some((sprite, vtt)) = &parts.storyboard {
                 listeners.extend(scrub(&stage, &media, sprite, vtt));
             }
@@ -58,59 +62,111 @@ impl MediaPlayer {
     }
 }
 
-/// Loads the next source, or the same once more, when one fails; goes on where it was.
+/// Keeps a player going: what its listeners, timers and questions share.
+struct Keeper {
+    media: HtmlMediaElement,
+    urls: Vec<String>,
+    sources: Cell<Sources>,
+    /// Time to go on at, and whether it was playing, until a source knows its length.
+    resume: Cell<Option<(f64, bool)>>,
+    trouble: RwSignal<Option<Trouble>>,
+}
+
+/// Loads another source, or the same once more, when one fails; goes on where it was.
 fn keep_playing(
     media: &HtmlMediaElement,
     urls: &[String],
-    has_failed: RwSignal<bool>,
+    trouble: RwSignal<Option<Trouble>>,
 ) -> Vec<Listener> {
-    let sources = Cell::new(Sources::new(urls.len()));
-    // Time to go on at, and whether it was playing, until the new source knows its length.
-    let resume = Rc::new(Cell::new(None::<(f64, bool)>));
-    let fail = {
-        let (media, urls, resume) = (media.clone(), urls.to_vec(), Rc::clone(&resume));
-        move || {
-            let (at_secs, was_playing) =
-                resume.get().unwrap_or_else(|| (media.current_time(), !media.paused()));
-            let mut decided = sources.get();
-            let remedy = decided.failed(at_secs);
-            sources.set(decided);
-            match remedy {
-                Remedy::Load(source) => {
-                    if let Some(url) = urls.get(source) {
-                        resume.set(Some((at_secs, was_playing)));
-                        media.set_src(url);
-                        media.load();
-                    }
-                }
-                Remedy::GiveUp => {
-                    has_failed.try_set(true);
-                }
-            }
-        }
-    };
+    let keeper = Rc::new(Keeper {
+        media: media.clone(),
+        urls: urls.to_vec(),
+        sources: Cell::new(Sources::new(urls.len())),
+        resume: Cell::new(None),
+        trouble,
+    });
     // It may have failed before the page came to life.
-    if media.error().is_some() {
-        fail();
+    keeper.look();
+    let failing = Rc::clone(&keeper);
+    vec![
+        Listener::new(media, "error", move |_| failing.look()),
+        Listener::new(media, "loadedmetadata", move |_| keeper.go_on()),
+    ]
+}
+
+impl Keeper {
+    /// Takes in what the player says of its source.
+    fn look(self: &Rc<Self>) {
+        let Some(error) = self.media.error() else { return };
+        self.failed(match error.code() {
+            MediaError::MEDIA_ERR_DECODE => Failure::Unplayable,
+            MediaError::MEDIA_ERR_SRC_NOT_SUPPORTED => Failure::Unclear,
+            _ => Failure::Unreachable,
+        });
     }
-    let go_on = {
-        let media = media.clone();
-        move |_| {
-            if let Some((at_secs, was_playing)) = resume.take() {
-                media.set_current_time(at_secs);
-                if was_playing && let Ok(playing) = media.play() {
-                    // A browser that does not let it play shows its own button.
-                    leptos::task::spawn_local(async move {
-                        let _ = JsFuture::from(playing).await;
-                    });
-                }
+
+    fn failed(self: &Rc<Self>, failure: Failure) {
+        let now = || (self.media.current_time(), !self.media.paused());
+        let resume = self.resume.get().unwrap_or_else(now);
+        self.resume.set(Some(resume));
+        let mut sources = self.sources.get();
+        let remedy = sources.failed(resume.0, failure);
+        self.sources.set(sources);
+        let keeper = Rc::downgrade(self);
+        match remedy {
+            Remedy::Load(source) => self.load(source),
+            Remedy::LoadLater(source, after_ms) => {
+                self.trouble.try_set(Some(Trouble::Unreachable));
+                dom::after(after_ms.cast_signed(), move || {
+                    if let Some(keeper) = keeper.upgrade() {
+                        keeper.load(source);
+                    }
+                });
+            }
+            Remedy::Ask(source) => {
+                let Some(url) = self.urls.get(source).cloned() else { return };
+                leptos::task::spawn_local(async move {
+                    let failure = ask(&url).await;
+                    if let Some(keeper) = keeper.upgrade() {
+                        keeper.failed(failure);
+                    }
+                });
+            }
+            Remedy::GiveUp => {
+                self.trouble.try_set(Some(Trouble::Unplayable));
             }
         }
-    };
-    vec![
-        Listener::new(media, "error", move |_| fail()),
-        Listener::new(media, "loadedmetadata", go_on),
-    ]
+    }
+
+    fn load(&self, source: usize) {
+        if let Some(url) = self.urls.get(source) {
+            self.media.set_src(url);
+            self.media.load();
+        }
+    }
+
+    fn go_on(&self) {
+        self.trouble.try_set(None);
+        let Some((at_secs, was_playing)) = self.resume.take() else { return };
+        self.media.set_current_time(at_secs);
+        if was_playing && let Ok(playing) = self.media.play() {
+            // A browser that does not let it play shows its own button.
+            leptos::task::spawn_local(async move {
+                let _ = JsFuture::from(playing).await;
+            });
+        }
+    }
+}
+
+/// Whether the server leads to a source's bytes now; it knows whether the store answers.
+async fn ask(url: &str) -> Failure {
+    let request = dom::request("HEAD");
+    // Where it leads to, pages may not ask.
+    request.set_redirect(RequestRedirect::Manual);
+    match dom::fetch(url, &request).await.map(|response| response.status()) {
+        Err(_) | Ok(429 | 500..) => Failure::Unreachable,
+        Ok(_) => Failure::Unplayable,
+    }
 }
 
 /// Where on an element the pointer is, from 0 at its left to 1.

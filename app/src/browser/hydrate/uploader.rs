@@ -23,7 +23,7 @@ use self::{api::Answer, part::Sending};
 use super::dom::{self, Interval};
 use crate::{
     browser::{Row, Seen},
-    state::upload::{Action, Event, Phase, Queue, Transfer},
+    state::upload::{Action, END_TOO_LATE, Event, Phase, Queue, Transfer},
 };
 
 const TICK_MS: i32 = 500;
@@ -137,28 +137,28 @@ impl Uploader {
 
     /// Ends an upload, removes what was sent, and takes its file off the page.
     pub fn remove(self, key: u32) {
-        let Some(inner) = self.0.try_get_value() else { return };
-        let transfer = inner.queue.borrow_mut().remove(key);
-        let chosen = inner.files.borrow_mut().remove(&key);
-        inner.rows.try_update(|rows| rows.retain(|row| row.key != key));
-        if let (Some(transfer), Some(chosen)) = (transfer, chosen) {
-            forget(&chosen.memory());
-            chosen.reading.set(chosen.reading.get() + 1);
-            chosen.parts.take();
-            let is_done = matches!(transfer.phase(), Phase::Done { .. });
-            if let Some(id) = transfer.id().filter(|_| !is_done) {
-                delete(id.clone());
-            }
-        }
-        let actions = inner.queue.borrow_mut().next(now_ms());
-        inner.act(actions);
+        self.on_event(key, Event::End);
     }
 
     /// Ends an upload that was left unfinished.
     pub fn abort_unfinished(self, id: UploadId) {
         let Some(inner) = self.0.try_get_value() else { return };
-        inner.unfinished.try_update(|all| all.retain(|one| one.id != id));
-        delete(id);
+        leptos::task::spawn_local(async move {
+            let left = match api::end_unfinished(&id).await {
+                Answer::Event(Event::Ended) => None,
+                Answer::Event(Event::NotEnded) => Some(END_TOO_LATE),
+                Answer::Event(Event::IsAsset { .. }) => Some("It is in the library already"),
+                Answer::Event(_) => Some("The server does not answer. Try again"),
+                Answer::LoggedOut => return dom::go_to_login(),
+            };
+            inner.unfinished.try_update(|all| match left {
+                None => all.retain(|one| one.id != id),
+                Some(text) => {
+                    let same = all.iter_mut().filter(|one| one.id == id);
+                    same.for_each(|one| one.reason = Some(format!("{text}.")));
+                }
+            });
+        });
     }
 
     /// Sends nothing more; what has arrived stays for the next time.
@@ -301,9 +301,22 @@ impl Inner {
                     chosen.reading.set(chosen.reading.get() + 1);
                     chosen.parts.take();
                 }
+                Action::End(id) => self.ask(key, async move { api::end(&id).await }),
+                Action::Leave => self.leave(key, &chosen),
             }
             self.show(key);
         }
+    }
+
+    /// Takes a file off the page.
+    fn leave(self: &Rc<Self>, key: u32, chosen: &Chosen) {
+        forget(&chosen.memory());
+        self.queue.borrow_mut().remove(key);
+        self.files.borrow_mut().remove(&key);
+        self.rows.try_update(|rows| rows.retain(|row| row.key != key));
+        // The others go on.
+        let actions = self.queue.borrow_mut().next(now_ms());
+        self.act(actions);
     }
 
     fn ask(self: &Rc<Self>, key: u32, question: impl Future<Output = Answer> + 'static) {
@@ -380,13 +393,6 @@ async fn read(file: &File, start: f64, end: f64) -> Option<Vec<u8>> {
     let slice = file.slice_with_f64_and_f64(start, end).ok()?;
     let buffer = JsFuture::from(slice.array_buffer()).await.ok()?;
     Some(Uint8Array::new(&buffer).to_vec())
-}
-
-fn delete(id: UploadId) {
-    leptos::task::spawn_local(async move {
-        // What cannot be ended now is ended by the server after a week.
-        let _ = dom::fetch(&format!("/api/uploads/{id}"), &dom::request("DELETE")).await;
-    });
 }
 
 fn storage() -> Option<Storage> {

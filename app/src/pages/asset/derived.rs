@@ -8,7 +8,7 @@ use crate::{
     api::{Derived, RetryJobs},
     components::{DetailList, JobRow, is_over},
     format,
-    pages::refresh::{FollowsJobs, News},
+    refresh::{FollowsJobs, News},
 };
 
 /// What the original says of itself.

@@ -6,6 +6,7 @@ use leptos::{html, prelude::*};
 use crate::{
     browser::{MediaPlayer, PlayerParts},
     components::{KindIcon, Tint},
+    state::sources::Trouble,
 };
 
 /// Longer originals are shown by their thumbnail; the original is a click away.
@@ -109,7 +110,7 @@ fn Player(asset: Asset, thumb_640: Option<String>) -> impl IntoView {
     let parts = player_parts(&asset);
     let src = parts.sources.first().cloned();
     let stage = NodeRef::<html::Div>::new();
-    let has_failed = RwSignal::new(false);
+    let trouble = RwSignal::new(None::<Trouble>);
     let scrub = parts.storyboard.is_some().then(|| {
         view! {
             // Only for pointers: the player's own controls are there for everyone.
@@ -162,13 +163,18 @@ fn Player(asset: Asset, thumb_640: Option<String>) -> impl IntoView {
         }
         .into_any()
     };
-    let player = MediaPlayer::new(stage, parts, has_failed);
+    let player = MediaPlayer::new(stage, parts, trouble);
     on_cleanup(move || player.close());
     view! {
         <div class="asset-player" node_ref=stage>
             {media}
-            <p class="player-trouble" role="alert" hidden=move || !has_failed.get() data-testid="player-trouble">
-                "This browser cannot play it. Download it, or look again when its proxy has been made."
+            <p
+                class="player-trouble"
+                role="alert"
+                hidden=move || trouble.get().is_none()
+                data-testid="player-trouble"
+            >
+                {move || trouble.get().map(Trouble::text)}
             </p>
         </div>
     }

@@ -6,7 +6,7 @@ use domain::{
 use super::*;
 use crate::{
     api::Derived,
-    pages::refresh::{FollowsJobs as _, News},
+    refresh::{FollowsJobs as _, News},
 };
 
 fn film() -> Asset {

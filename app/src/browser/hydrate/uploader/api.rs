@@ -1,6 +1,6 @@
 //! The questions of an upload, and what their answers mean. Must not: ask twice.
 
-use domain::{Asset, NewUpload, Upload, UploadId, UploadPart};
+use domain::{Asset, NewUpload, Upload, UploadId, UploadPart, UploadState};
 use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::json;
 use wasm_bindgen::JsValue;
@@ -77,6 +77,29 @@ pub(super) async fn look(id: &UploadId) -> Answer {
         _ => None,
     })
     .await
+}
+
+/// `DELETE /api/uploads/{id}`
+pub(super) async fn end(id: &UploadId) -> Answer {
+    let answer = dom::fetch(&format!("/api/uploads/{id}"), &dom::request("DELETE")).await;
+    match answer.map(|answer| answer.status()) {
+        Ok(204 | 404) => Answer::Event(Event::Ended),
+        Ok(409) => Answer::Event(Event::NotEnded),
+        Ok(401) => Answer::LoggedOut,
+        Ok(_) | Err(_) => Answer::Event(Event::EndLost),
+    }
+}
+
+/// The same for an upload of which nothing was heard for a while: what is an asset by now has no end.
+pub(super) async fn end_unfinished(id: &UploadId) -> Answer {
+    match look(id).await {
+        Answer::Event(Event::Told(upload)) if upload.state == UploadState::Done => {
+            Answer::Event(Event::IsAsset { asset: upload.asset_id, was_known: false })
+        }
+        Answer::Event(Event::Gone) => Answer::Event(Event::Ended),
+        Answer::Event(Event::Told(_)) => end(id).await,
+        other => other,
+    }
 }
 
 /// `GET /api/uploads`; `None` when there is no answer.

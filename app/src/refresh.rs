@@ -1,6 +1,6 @@
 //! Pages that are not finished look again by themselves. Without JavaScript they stay as they came.
 
-use std::time::Duration;
+use std::{rc::Rc, time::Duration};
 
 use domain::JobStatus;
 use leptos::prelude::*;
@@ -13,27 +13,37 @@ const PERIOD: Duration = Duration::from_secs(3);
 const SOON: Duration = Duration::from_millis(500);
 
 /// Reads `outcome` again every few seconds, as long as it is `unfinished` or an error that may pass.
-pub(super) fn refresh_while<T>(outcome: Outcome<T>, unfinished: impl Fn(&T) -> bool + 'static)
+pub(crate) fn refresh_while<T>(outcome: Outcome<T>, unfinished: impl Fn(&T) -> bool + 'static)
 where
     T: Serialize + DeserializeOwned + Send + Sync + 'static,
 {
-    refresh_unless_held(outcome, unfinished, || false);
+    let is_due = move || {
+        outcome.with(|outcome| match outcome {
+            Some(Ok(value)) => unfinished(value),
+            Some(Err(error)) => error.is_passing(),
+            None => false,
+        })
+    };
+    refresh(outcome, is_due, || false, Due::new());
 }
 
-/// The same; waits while the page `is_held`, as what somebody has begun on it would be lost.
-pub(super) fn refresh_unless_held<T>(
+/// The same for what [`Loaded`](crate::components::Loaded) shows, which sees to errors; waits while the page
+/// `is_held`, as what somebody has begun on it would be lost.
+pub(crate) fn refresh_unless_held<T>(
     outcome: Outcome<T>,
     unfinished: impl Fn(&T) -> bool + 'static,
-    is_held: impl Fn() -> bool + Copy + 'static,
+    is_held: impl Fn() -> bool + 'static,
 ) where
     T: Serialize + DeserializeOwned + Send + Sync + 'static,
 {
-    refresh(outcome, unfinished, is_held, Due::new());
+    let is_due =
+        move || outcome.with(|outcome| matches!(outcome, Some(Ok(value)) if unfinished(value)));
+    refresh(outcome, is_due, is_held, Due::new());
 }
 
 /// What becomes of a page's content by word of a job.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum News {
+pub(crate) enum News {
     /// Nothing.
     OfNoConcern,
     /// It shows how far the job is.
@@ -43,7 +53,7 @@ pub(super) enum News {
 }
 
 /// Content that changes as jobs go on.
-pub(super) trait FollowsJobs {
+pub(crate) trait FollowsJobs {
     /// Whether it waits for some.
     fn is_waiting(&self) -> bool;
 
@@ -54,7 +64,7 @@ pub(super) trait FollowsJobs {
 /// Shows how far jobs are while `outcome` waits for some, and reads it again when they end: by what the
 /// server tells those who `may_listen`, and every few seconds where it tells nothing. Waits while the
 /// page `is_held`.
-pub(super) fn follow_jobs<T>(
+pub(crate) fn follow_jobs<T>(
     outcome: Outcome<T>,
     may_listen: impl Fn() -> bool + 'static,
     is_held: impl Fn() -> bool + Copy + 'static,
@@ -89,7 +99,14 @@ pub(super) fn follow_jobs<T>(
     });
     on_cleanup(move || events.close());
     let is_held = move || is_held() || (!due.is_soon() && events.is_speaking());
-    refresh(outcome, T::is_waiting, is_held, due);
+    let is_due = move || {
+        outcome.with(|outcome| match outcome {
+            Some(Ok(content)) => due.is_soon() || content.is_waiting(),
+            Some(Err(error)) => error.is_passing(),
+            None => false,
+        })
+    };
+    refresh(outcome, is_due, is_held, due);
 }
 
 /// Asks for a look before its time.
@@ -118,12 +135,22 @@ impl Due {
 
 fn refresh<T>(
     outcome: Outcome<T>,
-    unfinished: impl Fn(&T) -> bool + 'static,
-    is_held: impl Fn() -> bool + Copy + 'static,
+    is_due: impl Fn() -> bool + 'static,
+    is_held: impl Fn() -> bool + 'static,
     due: Due,
 ) where
     T: Serialize + DeserializeOwned + Send + Sync + 'static,
 {
+    look_again(Box::new(is_due), Rc::new(is_held), Rc::new(move || outcome.refetch()), due);
+}
+
+/// Boxed, so that it is compiled once, and not for all that pages read.
+fn look_again(
+    is_due: Box<dyn Fn() -> bool>,
+    is_held: Rc<dyn Fn() -> bool>,
+    look: Rc<dyn Fn()>,
+    due: Due,
+) {
     let timer = StoredValue::new(None::<TimeoutHandle>);
     let stop = move || {
         if let Some(Some(timer)) = timer.try_update_value(Option::take) {
@@ -133,23 +160,20 @@ fn refresh<T>(
     Effect::new(move |_| {
         stop();
         due.asked.track();
-        let again = outcome.with(|outcome| match outcome {
-            Some(Ok(value)) => due.is_soon() || unfinished(value),
-            Some(Err(error)) => error.is_passing(),
-            None => false,
-        });
-        let look = move || {
+        if !is_due() {
+            return;
+        }
+        let (is_held, look) = (Rc::clone(&is_held), Rc::clone(&look));
+        let wake = move || {
             if is_held() {
                 due.asked.notify();
             } else {
                 due.is_soon.try_set_value(false);
-                outcome.refetch();
+                look();
             }
         };
-        if again {
-            let delay = if due.is_soon() { SOON } else { PERIOD };
-            timer.set_value(set_timeout_with_handle(look, delay).ok());
-        }
+        let delay = if due.is_soon() { SOON } else { PERIOD };
+        timer.set_value(set_timeout_with_handle(wake, delay).ok());
     });
     on_cleanup(stop);
 }
