@@ -14,21 +14,24 @@ export class Camera {
   private constructor(
     readonly url: string,
     private running: Running | null,
+    private readonly flags: string[],
   ) {}
 
-  static async start(): Promise<Camera> {
-    const [running, url] = await Camera.launch(0);
-    return new Camera(url, running);
+  /** With these flags of `rtsp_server.py`, which win over what is usual here. */
+  static async start(gopFrames = GOP_FRAMES, ...more: string[]): Promise<Camera> {
+    const flags = [`--gop=${gopFrames}`, ...more];
+    const [running, url] = await Camera.launch(0, flags);
+    return new Camera(url, running, flags);
   }
 
-  private static async launch(port: number): Promise<[Running, string]> {
+  private static async launch(port: number, flags: string[]): Promise<[Running, string]> {
     const running = Running.start("/usr/bin/python3", [
       SCRIPT,
       `--port=${port}`,
       "--width=640",
       "--height=360",
       "--fps=30",
-      `--gop=${GOP_FRAMES}`,
+      ...flags,
     ]);
     const [url] = await running.line(/^rtsp:\/\/\S+$/);
     return [running, url];
@@ -43,7 +46,7 @@ export class Camera {
   /** Starts it again at the same address. */
   async on(): Promise<void> {
     if (this.running) return;
-    const [running] = await Camera.launch(Number(new URL(this.url).port));
+    const [running] = await Camera.launch(Number(new URL(this.url).port), this.flags);
     this.running = running;
   }
 
