@@ -13,9 +13,9 @@ import { writeFileSync } from "node:fs";
 import { createRequire } from "node:module";
 import { setTimeout as sleep } from "node:timers/promises";
 
-const { chromium } = createRequire(new URL("../end2end/package.json", import.meta.url))(
-  "@playwright/test",
-);
+const require = createRequire(new URL("../end2end/package.json", import.meta.url));
+const { chromium } = require("@playwright/test");
+const { timeReader } = require("./support/time_code.js");
 
 const WATCH_MS = 5_000;
 const GOP_MS = 5_000;
@@ -31,36 +31,13 @@ if (!["first-frame", "glass-to-glass"].includes(what) || !(runs > 0) || servers.
 
 /** The least a player can be; runs in the page. */
 async function watch({ whep, watchMs, settleMs }) {
-  // Layout: media/src/sansio/time_code.rs.
-  const CODE = { blocks: 64, heightPart: 16, start: [1, 0, 1, 0, 1, 0, 1, 0] };
   const video = Object.assign(document.createElement("video"), {
     muted: true,
     autoplay: true,
     playsInline: true,
   });
   document.body.replaceChildren(video);
-  const canvas = new OffscreenCanvas(CODE.blocks, 1);
-  const pixels = canvas.getContext("2d", { willReadFrequently: true });
-  // The middle of each block, and nothing of its neighbours.
-  pixels.imageSmoothingEnabled = false;
-
-  /** Milliseconds since 1970 that the picture tells, or null when it tells none. */
-  function timeInPicture() {
-    const middle = video.videoHeight / CODE.heightPart / 2;
-    pixels.drawImage(video, 0, middle, video.videoWidth, 1, 0, 0, CODE.blocks, 1);
-    const { data } = pixels.getImageData(0, 0, CODE.blocks, 1);
-    const bits = Array.from({ length: CODE.blocks }, (_, block) => {
-      const [red, green, blue] = data.subarray(block * 4);
-      return red + green + blue > 384 ? 1 : 0;
-    });
-    if (CODE.start.some((bit, at) => bits[at] !== bit)) return null;
-    const bytes = Array.from({ length: 7 }, (_, at) =>
-      bits.slice(8 * at + 8, 8 * at + 16).reduce((value, bit) => value * 2 + bit, 0),
-    );
-    const checksum = bytes.pop();
-    if (bytes.reduce((sum, byte) => sum + byte, 0) % 256 !== checksum) return null;
-    return bytes.reduce((value, byte) => value * 256 + byte, 0);
-  }
+  const timeInPicture = window.timeReader();
 
   const peer = new RTCPeerConnection();
   const transceiver = peer.addTransceiver("video", { direction: "recvonly" });
@@ -80,7 +57,7 @@ async function watch({ whep, watchMs, settleMs }) {
         settled = at + settleMs;
         resolve(at - posted);
       } else if (performance.now() >= settled) {
-        const taken = timeInPicture();
+        const taken = timeInPicture(video);
         if (taken === null) unread += 1;
         else latencies.push(origin + expectedDisplayTime - taken);
       }
@@ -159,6 +136,7 @@ try {
     await page.route(address, (route) =>
       route.fulfill({ contentType: "text/html", body: "<!doctype html><body></body>" }),
     );
+    await page.addInitScript(`window.timeReader = ${timeReader}`);
     await page.goto(address);
     pages.push({ name: server.split("=")[0], whep, page });
   }

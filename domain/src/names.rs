@@ -83,6 +83,12 @@ impl FolderPath {
     pub fn is_top(&self) -> bool {
         self.0.is_empty()
     }
+
+    /// The one that it lies in; the top's is the top.
+    #[must_use]
+    pub fn parent(&self) -> Self {
+        Self(self.0.rsplit_once('/').map_or("", |(parent, _)| parent).to_owned())
+    }
 }
 
 checked_text! {
@@ -122,6 +128,9 @@ mod tests {
         assert_eq!(folder("//"), Some(String::new()));
         for bad in ["a//b", "a/../b", ".", "a/ b", "a\nb", &"x".repeat(1025)] {
             assert_eq!(folder(bad), None, "{bad:?}");
+        }
+        for (path, parent) in [("2026/may/3", "2026/may"), ("2026", ""), ("", "")] {
+            assert_eq!(path.parse::<FolderPath>().unwrap().parent().as_str(), parent);
         }
     }
 

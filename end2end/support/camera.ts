@@ -14,22 +14,24 @@ export class Camera {
   private constructor(
     readonly url: string,
     private running: Running | null,
-    private readonly gopFrames: number,
+    private readonly flags: string[],
   ) {}
 
-  static async start(gopFrames = GOP_FRAMES): Promise<Camera> {
-    const [running, url] = await Camera.launch(0, gopFrames);
-    return new Camera(url, running, gopFrames);
+  /** With these flags of `rtsp_server.py`, which win over what is usual here. */
+  static async start(gopFrames = GOP_FRAMES, ...more: string[]): Promise<Camera> {
+    const flags = [`--gop=${gopFrames}`, ...more];
+    const [running, url] = await Camera.launch(0, flags);
+    return new Camera(url, running, flags);
   }
 
-  private static async launch(port: number, gopFrames: number): Promise<[Running, string]> {
+  private static async launch(port: number, flags: string[]): Promise<[Running, string]> {
     const running = Running.start("/usr/bin/python3", [
       SCRIPT,
       `--port=${port}`,
       "--width=640",
       "--height=360",
       "--fps=30",
-      `--gop=${gopFrames}`,
+      ...flags,
     ]);
     const [url] = await running.line(/^rtsp:\/\/\S+$/);
     return [running, url];
@@ -44,7 +46,7 @@ export class Camera {
   /** Starts it again at the same address. */
   async on(): Promise<void> {
     if (this.running) return;
-    const [running] = await Camera.launch(Number(new URL(this.url).port), this.gopFrames);
+    const [running] = await Camera.launch(Number(new URL(this.url).port), this.flags);
     this.running = running;
   }
 

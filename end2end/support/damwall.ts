@@ -31,6 +31,7 @@ export interface CameraRow {
   reason?: string;
   viewers: number;
   video?: { codec: string; width_px: number; height_px: number };
+  audio?: string;
   layers: { rid: string; width_px: number; height_px: number }[];
 }
 

@@ -1,6 +1,6 @@
 // A small folder of pictures and a film, drawn by ffmpeg.
 
-import { mkdirSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, utimesSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 
@@ -10,10 +10,12 @@ import { Running } from "./process";
 export const MEDIA_FILES = 9;
 /** How long its film is. */
 export const FILM_SECS = 40;
+/** When its portrait was taken; everything else is of today. */
+export const PORTRAIT_DAY = "2024-05-17";
 
 /** Fills a new folder. */
 export async function makeMedia(folder: string): Promise<void> {
-  mkdirSync(join(folder, "holidays"), { recursive: true });
+  for (const below of ["holidays", "people"]) mkdirSync(join(folder, below), { recursive: true });
   const draw = (graph: string, ...output: string[]) =>
     Running.toEnd("ffmpeg", ["-nostdin", "-v", "error", "-f", "lavfi", "-i", graph, ...output]);
   const still = (name: string, graph: string) => draw(graph, "-frames:v", "1", join(folder, name));
@@ -21,7 +23,7 @@ export async function makeMedia(folder: string): Promise<void> {
   await Promise.all([
     still("bars.png", "smptebars=s=640x360"),
     still("card.jpg", "testsrc2=s=1280x720"),
-    still("portrait.jpg", "testsrc2=s=480x800"),
+    still("people/portrait.jpg", "testsrc2=s=480x800"),
     still("small.png", "testsrc=s=64x64"),
     still("wide & odd name.jpg", "smptehdbars=s=1600x400"),
   ]);
@@ -37,6 +39,8 @@ export async function makeMedia(folder: string): Promise<void> {
       join(folder, "film.mp4"),
     ),
   ]);
+  const taken = new Date(`${PORTRAIT_DAY}T12:00:00Z`);
+  utimesSync(join(folder, "people/portrait.jpg"), taken, taken);
 }
 
 /** One file that ffmpeg draws or sounds; its name's end says what it is. */

@@ -1,9 +1,12 @@
 import { createHash } from "node:crypto";
-import { readFileSync } from "node:fs";
+import { readFileSync, statSync } from "node:fs";
+import { join } from "node:path";
+
+import { type Page } from "@playwright/test";
 
 import { type AssetRow, type Damwall } from "../support/damwall";
 import { expect, test } from "../support/fixtures";
-import { FILM_SECS, MEDIA_FILES } from "../support/media";
+import { FILM_SECS, MEDIA_FILES, PORTRAIT_DAY } from "../support/media";
 
 const sha256 = (bytes: Buffer) => createHash("sha256").update(bytes).digest("hex");
 
@@ -133,6 +136,44 @@ test("an asset that is not there answers 404", async ({ request }) => {
   expect((await request.get(`/assets/${missing}`)).status()).toBe(404);
 });
 
+/** By name, as they lie in the folder that was imported. */
+const IN_ORDER = [
+  "bars.png",
+  "holidays/blue.jpg",
+  "card.jpg",
+  "film.mp4",
+  "holidays/green.jpg",
+  "people/portrait.jpg",
+  "holidays/red.png",
+  "small.png",
+  "wide & odd name.jpg",
+];
+
+const baseName = (path: string) => path.split("/").pop()!;
+const bytesOf = (path: string) => statSync(join(process.env.DAMWALL_TEST_MEDIA!, path)).size;
+
+/** What a list shows, in its order. */
+const listed = (page: Page) => page.getByTestId("asset-card").locator(".card-name");
+
+/** Fills fields of the filters in, and has the list shown. */
+async function filter(page: Page, fields: Record<string, string>) {
+  await page.getByTestId("filters").locator("summary").click();
+  for (const [name, value] of Object.entries(fields)) {
+    const field = page.getByTestId(`filter-${name}`);
+    switch (await field.evaluate((element) => element.tagName)) {
+      case "SELECT":
+        await field.selectOption(value);
+        break;
+      case "INPUT":
+        await field.fill(value);
+        break;
+      default:
+        await field.getByLabel(value).check();
+    }
+  }
+  await page.getByTestId("apply-filters").click();
+}
+
 for (const javaScriptEnabled of [true, false]) {
   test.describe(javaScriptEnabled ? "with JavaScript" : "without JavaScript", () => {
     test.use({ javaScriptEnabled });
@@ -195,6 +236,99 @@ for (const javaScriptEnabled of [true, false]) {
       await expect(page.getByTestId("no-match")).toContainText("The trash is empty");
       await page.getByTestId("way-out").click();
       await expect(cards).toHaveCount(MEDIA_FILES);
+    });
+
+    test("every order begins with the right assets", async ({ page }) => {
+      test.setTimeout(90_000);
+      const order = async (sort: string) => {
+        await page.goto("/assets");
+        await page.getByTestId("sort").selectOption(sort);
+        await page.getByTestId("search-submit").click();
+        await expect(page.getByTestId("sort")).toHaveValue(sort);
+        await expect(page).toHaveURL(/[?&]sort=/);
+        await expect(listed(page)).toHaveCount(MEDIA_FILES);
+        return listed(page).allTextContents();
+      };
+      expect(await order("name")).toEqual(IN_ORDER.map(baseName));
+      // The portrait is old, and everything else as old as this run.
+      expect((await order("newest"))[MEDIA_FILES - 1]).toBe("portrait.jpg");
+      expect((await order("oldest"))[0]).toBe("portrait.jpg");
+      // Pictures have no playing time.
+      expect((await order("longest"))[0]).toBe("film.mp4");
+      const paths = (await order("largest")).map(
+        (name) => IN_ORDER.find((path) => baseName(path) === name)!,
+      );
+      const sizes = paths.map(bytesOf);
+      expect(sizes).toEqual([...sizes].sort((a, b) => b - a));
+      expect(paths[0]).toBe("film.mp4");
+    });
+
+    const inOrder = (passes: (path: string) => boolean) => IN_ORDER.filter(passes).map(baseName);
+    const narrowed: [string, Record<string, string>, string[]][] = [
+      ["a day", { from: PORTRAIT_DAY, to: PORTRAIT_DAY }, ["portrait.jpg"]],
+      ["days up to one", { to: PORTRAIT_DAY }, ["portrait.jpg"]],
+      ["days after one", { from: "2024-05-18" }, inOrder((path) => !/portrait/.test(path))],
+      ["a codec", { codec: "h264" }, ["film.mp4"]],
+      ["a duration at least", { min_duration: "10000" }, ["film.mp4"]],
+      ["a duration at most", { max_duration: "60000" }, ["film.mp4"]],
+      ["a width at least", { min_width: "1280" }, ["card.jpg", "wide & odd name.jpg"]],
+      ["a width at most", { max_width: "640" }, inOrder((path) => !/card|wide/.test(path))],
+      ["a height at least", { min_height: "720" }, ["card.jpg", "portrait.jpg"]],
+      [
+        "a height at most",
+        { max_height: "480", min_width: "640" },
+        ["bars.png", "blue.jpg", "film.mp4", "green.jpg", "red.png", "wide & odd name.jpg"],
+      ],
+    ];
+    test("every filter lists the right assets", async ({ page }) => {
+      test.setTimeout(180_000);
+      const large = inOrder((path) => bytesOf(path) >= 1_000_000);
+      const small = inOrder((path) => bytesOf(path) <= 100_000);
+      expect(large).toContain("film.mp4");
+      expect(small).toContain("small.png");
+      expect(large.length + small.length).toBeLessThanOrEqual(MEDIA_FILES);
+      for (const [what, fields, names] of [
+        ...narrowed,
+        ["a size at least", { min_size: "1000000" }, large],
+        ["a size at most", { max_size: "100000" }, small],
+      ] as typeof narrowed) {
+        await page.goto("/assets?sort=name");
+        await filter(page, fields);
+        await expect(listed(page), what).toHaveText(names);
+        // The form shows what was asked, and asks it again with the next search.
+        await page.getByTestId("search-submit").click();
+        await expect(listed(page), what).toHaveText(names);
+      }
+      // Nothing passes all of these.
+      await page.goto("/assets");
+      await filter(page, { codec: "h264", max_duration: "10000" });
+      await expect(page.getByTestId("no-match")).toBeVisible();
+    });
+
+    test("several folders are listed at once", async ({ page }) => {
+      test.setTimeout(90_000);
+      await page.goto("/assets?sort=name");
+      const folders = page.getByTestId("folders");
+      await folders.getByRole("listitem").getByRole("link").last().click();
+      await folders.getByRole("link", { name: "holidays" }).click();
+      await expect(listed(page)).toHaveText(["blue.jpg", "green.jpg", "red.png"]);
+      // One beside it is ticked.
+      await filter(page, { folder: "people" });
+      await expect(listed(page)).toHaveText(["blue.jpg", "green.jpg", "portrait.jpg", "red.png"]);
+      const chips = page.getByTestId("chip");
+      await expect(chips).toHaveText([/^in .*\/holidays/, /^in .*\/people/]);
+      // Both stay ticked, and one can be dropped.
+      await page.getByTestId("filters").locator("summary").click();
+      const ticks = page.getByTestId("filter-folder").getByRole("checkbox");
+      await expect(ticks).toHaveCount(2);
+      for (const tick of await ticks.all()) await expect(tick).toBeChecked();
+      await page.getByTestId("filter-folder").getByLabel("holidays").uncheck();
+      await page.getByTestId("apply-filters").click();
+      await expect(listed(page)).toHaveText(["portrait.jpg"]);
+      // Any other by its path.
+      const path = (await chips.textContent())!.replace(/^in (.*)\/people.*$/s, "$1/holidays");
+      await filter(page, { "folder-path": path });
+      await expect(listed(page)).toHaveText(["blue.jpg", "green.jpg", "portrait.jpg", "red.png"]);
     });
 
     test("a folder, a day and a kept filter narrow the list", async ({ page }) => {

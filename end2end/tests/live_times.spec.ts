@@ -52,11 +52,21 @@ test("a layer switch takes less than 300 ms and resets no decoder", async ({ pag
   const width = () => yard.locator("video").evaluate((video: HTMLVideoElement) => video.videoWidth);
   await expect.poll(width).toBe(640);
   const [before] = await inbound(yard);
+  const seen = [before];
+  // Figures may be some milliseconds older than the picture.
+  const look = async () => {
+    const { keyFramesDecoded } = seen[seen.length - 1];
+    const keyFrames = async () => (await inbound(yard))[0].keyFramesDecoded;
+    await expect.poll(keyFrames).toBeGreaterThan(keyFramesDecoded);
+    seen.push(...(await inbound(yard)));
+  };
   for (let round = 0; round < 10; round += 1) {
     await yard.locator("video").click();
     await expect.poll(width).toBe(1280);
+    await look();
     await page.keyboard.press("Escape");
     await expect.poll(width).toBe(640);
+    await look();
   }
   const noted = () =>
     page.evaluate(() => (window as unknown as { switches: number[] }).switches);
@@ -81,6 +91,15 @@ test("a layer switch takes less than 300 ms and resets no decoder", async ({ pag
   expect(after.framesDecoded).toBeGreaterThan(before.framesDecoded);
   const keyFrames = after.keyFramesDecoded - before.keyFramesDecoded;
   expect(keyFrames, "each switch is at a key frame").toBeGreaterThanOrEqual(20);
+  // The same after each of them, not only after the last.
+  expect(seen).toHaveLength(21);
+  seen.slice(1).forEach((later, at) => {
+    const earlier = seen[at];
+    expect(later.ssrc, "one stream").toBe(earlier.ssrc);
+    expect(later.id, "one stream").toBe(earlier.id);
+    expect(later.framesDecoded).toBeGreaterThan(earlier.framesDecoded);
+    expect(later.keyFramesDecoded).toBeGreaterThan(earlier.keyFramesDecoded);
+  });
 });
 
 test("a camera that nobody watched shows a picture long before its second key frame", async ({

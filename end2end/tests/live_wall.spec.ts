@@ -3,6 +3,7 @@
 import { expect, framesMore, test } from "../support/fixtures";
 import {
   bytesReceived,
+  frameTimes,
   keepPeers,
   peersMade,
   pictureSize,
@@ -78,6 +79,29 @@ test("tiles get the layer that fits them, and the best one when they are large",
 
   await page.keyboard.press("Escape");
   await expect.poll(() => pictureSize(yard)).toBe("640x360");
+});
+
+test("the picture of a test camera tells when it was taken, on either layer", async ({ page }) => {
+  test.setTimeout(90_000);
+  await page.goto("/live");
+  const yard = tileOf(page, "yard");
+  await framesMore(yard, 10);
+  const tellsNow = async (size: string) => {
+    await expect.poll(() => pictureSize(yard)).toBe(size);
+    const frames = await frameTimes(yard, 30);
+    const taken = frames.map(({ taken }) => taken!);
+    expect(taken).not.toContain(null);
+    const ages = frames.map(({ shown }, at) => shown - taken[at]);
+    test.info().annotations.push({ type: `age at ${size}`, description: `${Math.max(...ages)} ms` });
+    expect(Math.min(...ages)).toBeGreaterThanOrEqual(0);
+    expect(Math.max(...ages)).toBeLessThan(2_000);
+    // A frame may be read twice, but none after a later one.
+    expect(taken).toEqual([...taken].sort((a, b) => a - b));
+    expect(taken[29] - taken[0]).toBeGreaterThan(500);
+  };
+  await tellsNow("640x360");
+  await yard.locator("video").click();
+  await tellsNow("1280x720");
 });
 
 test("a tile that nobody sees gets nothing, and plays at once when it is seen", async ({ page }) => {

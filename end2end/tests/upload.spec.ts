@@ -1,8 +1,14 @@
 // A film of 200 MB sent in parts, through a cut connection, a killed server and a reload.
 
 import { createHash } from "node:crypto";
-import { createReadStream, mkdtempSync, rmSync, statSync } from "node:fs";
-import { readdirSync } from "node:fs";
+import {
+  createReadStream,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  statSync,
+} from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 
@@ -16,8 +22,11 @@ import { Weed } from "../support/weed";
 
 const LIVE = '[live]\nudp_addr = "127.0.0.1:0"\n';
 const MB = 1_000_000;
+/** Parts on their way at once, at most. */
+const PARALLEL = 5;
 
 let folder: string;
+let short: string;
 let film: string;
 let sha256: string;
 
@@ -26,7 +35,7 @@ test.describe.configure({ mode: "serial" });
 test.beforeAll(async () => {
   test.setTimeout(120_000);
   folder = mkdtempSync(join(tmpdir(), "damwall-upload-"));
-  const short = join(folder, "short.mp4");
+  short = join(folder, "short.mp4");
   film = join(folder, "long film.mp4");
   // Noise that hardly compresses, a key frame a second; then the same again and again.
   await Running.toEnd("ffmpeg", [
@@ -94,17 +103,82 @@ async function sentMoreThan(page: Page, share: number) {
     .toBeGreaterThan(share);
 }
 
-async function uploadThroughEverything(page: Page, damwall: Damwall) {
-  const arrived = new Set<number>();
-  let again: number[] = [];
+/** What a page sends, over reloads. */
+interface Parts {
+  /** How often one was begun. */
+  begun: number;
+  /** At this moment. */
+  underWay: number;
+  mostAtOnce: number;
+  /** Those that the server has, as far as the page was answered or we have asked. */
+  arrived: Set<number>;
+  /** Those of them that were begun once more. */
+  again: number[];
+}
+
+async function watchParts(page: Page): Promise<Parts> {
+  const parts: Parts = { begun: 0, underWay: 0, mostAtOnce: 0, arrived: new Set(), again: [] };
   page.on("response", (response) => {
     const number = partNumber(response.request());
-    if (number && response.ok()) arrived.add(number);
+    if (number && response.ok()) parts.arrived.add(number);
   });
   page.on("request", (request) => {
     const number = partNumber(request);
-    if (number && arrived.has(number)) again.push(number);
+    if (number && parts.arrived.has(number)) parts.again.push(number);
   });
+  await page.exposeFunction("notePartsUnderWay", (count: number) => {
+    if (count > parts.underWay) parts.begun += 1;
+    parts.underWay = count;
+    parts.mostAtOnce = Math.max(parts.mostAtOnce, count);
+  });
+  await page.addInitScript(() => {
+    const { notePartsUnderWay } = window as unknown as {
+      notePartsUnderWay: (count: number) => void;
+    };
+    const underWay = new Set<XMLHttpRequest>();
+    notePartsUnderWay(0);
+    const { open, send } = XMLHttpRequest.prototype;
+    const puts = new WeakSet<XMLHttpRequest>();
+    XMLHttpRequest.prototype.open = function (this: XMLHttpRequest, ...args: unknown[]) {
+      if (args[0] === "PUT") {
+        puts.add(this);
+        // Before the page's own listeners, which may begin another part.
+        for (const end of ["load", "error", "abort"]) {
+          this.addEventListener(end, () => {
+            if (underWay.delete(this)) notePartsUnderWay(underWay.size);
+          });
+        }
+      }
+      return Reflect.apply(open, this, args);
+    } as typeof open;
+    XMLHttpRequest.prototype.send = function (this: XMLHttpRequest, ...args: unknown[]) {
+      if (puts.has(this)) notePartsUnderWay(underWay.add(this).size);
+      return Reflect.apply(send, this, args);
+    } as typeof send;
+  });
+  return parts;
+}
+
+/** The only upload that there is. */
+async function theOnlyUpload(
+  damwall: Damwall,
+): Promise<{ part_size: number; parts_done: { number: number }[] }> {
+  const { items } = await (await fetch(`${damwall.url}/api/uploads`)).json();
+  expect(items).toHaveLength(1);
+  return (await fetch(`${damwall.url}/api/uploads/${items[0].id}`)).json();
+}
+
+async function uploadThroughEverything(page: Page, damwall: Damwall) {
+  const parts = await watchParts(page);
+  // What the page was told of is there, and what is there is not sent again from here on.
+  const ask = async (...told: number[]) => {
+    const done = (await theOnlyUpload(damwall)).parts_done.map(({ number }) => number);
+    expect(done).toEqual(expect.arrayContaining(told));
+    expect(done.length).toBeGreaterThan(2);
+    for (const number of done) parts.arrived.add(number);
+  };
+  const nothingAgain = (after: string) =>
+    expect(parts.again, `parts that are sent again after ${after}`).toEqual([]);
 
   await page.goto(`${damwall.url}/assets/upload`);
   const setOffline = await throttle(page, 30 * MB);
@@ -114,31 +188,49 @@ async function uploadThroughEverything(page: Page, damwall: Damwall) {
   await expect(row).toHaveCount(1);
 
   // Paused and gone on.
-  await sentMoreThan(page, 0.1);
+  await sentMoreThan(page, 0.3);
   await page.getByTestId("upload-pause").click();
   await expect(row).toHaveAttribute("data-state", "paused");
+  await expect.poll(() => parts.underWay, { message: "parts on their way" }).toBe(0);
+  const { begun } = parts;
+  // Its clock ticks every half a second.
+  await page.waitForTimeout(2_000);
+  expect(parts.begun, "parts begun while it is paused").toBe(begun);
+  await ask(...parts.arrived);
   await page.getByTestId("upload-resume").click();
 
   // The server is killed, and comes back.
-  await sentMoreThan(page, 0.25);
+  await sentMoreThan(page, 0.45);
+  nothingAgain("a pause");
+  const told = [...parts.arrived];
   await damwall.crash();
   await expect(row).toHaveAttribute("data-state", "retrying", { timeout: 60_000 });
   await damwall.restart();
-  await sentMoreThan(page, 0.4);
+  await ask(...told);
+  await sentMoreThan(page, 0.6);
+  nothingAgain("the server was killed");
 
-  // The connection is cut, and the page left.
-  await setOffline(true);
-  await expect(row).toHaveAttribute("data-state", "retrying", { timeout: 60_000 });
-  await setOffline(false);
-  const before = new Set(arrived);
-  expect(before.size).toBeGreaterThan(2);
+  // The connection is cut, and mended.
+  const cut = async () => {
+    await setOffline(true);
+    await expect(row).toHaveAttribute("data-state", "retrying", { timeout: 60_000 });
+    await ask(...parts.arrived);
+    await setOffline(false);
+  };
+  await cut();
+  await sentMoreThan(page, 0.75);
+  nothingAgain("a cut");
+
+  // It is cut, and the page left.
+  await cut();
   await page.reload();
   await expect(page.getByTestId("unfinished")).toHaveAttribute("data-name", "long film.mp4");
-  again = [];
   await page.getByTestId("upload-files").setInputFiles(film);
   await expect(row).toHaveAttribute("data-state", "done", { timeout: 90_000 });
   await expect(page.getByTestId("unfinished")).toHaveCount(0);
-  expect(again, "parts that had arrived are not sent again").toEqual([]);
+  nothingAgain("a cut and a reload");
+  expect(parts.mostAtOnce, "parts on their way at once").toBeLessThanOrEqual(PARALLEL);
+  expect(parts.mostAtOnce, "parts on their way at once").toBeGreaterThan(1);
 }
 
 async function scrub(page: Page) {
@@ -205,6 +297,30 @@ test("the same with parts that go straight to an S3 store", async ({ page }) => 
   } finally {
     await damwall.stop();
     await weed.stop();
+  }
+});
+
+test("a part that has arrived is not sent again when its answer is lost", async ({ page }) => {
+  test.setTimeout(90_000);
+  const damwall = await Damwall.start(LIVE);
+  try {
+    let sent = 0;
+    const isSecond = (url: URL) => url.searchParams.get("part") === "2";
+    await page.route(isSecond, async (route) => {
+      sent += 1;
+      const { part_size } = await theOnlyUpload(damwall);
+      const body = readFileSync(short).subarray(part_size, 2 * part_size);
+      const answer = await fetch(route.request().url(), { method: "PUT", body });
+      expect(answer.status).toBe(200);
+      await route.abort();
+    });
+    await page.goto(`${damwall.url}/assets/upload`);
+    await page.getByTestId("upload-files").setInputFiles(short);
+    const row = page.getByTestId("upload");
+    await expect(row).toHaveAttribute("data-state", "done", { timeout: 60_000 });
+    expect(sent).toBe(1);
+  } finally {
+    await damwall.stop();
   }
 });
 

@@ -19,9 +19,9 @@ use super::response;
 #[cfg(feature = "ssr")]
 use crate::{format, ssr::Backend};
 
-/// Labels offered as filters at most: those that most assets bear.
+/// Labels offered as filters at most, those that most assets bear; and folders.
 #[cfg(feature = "ssr")]
-const TAGS_MAX: usize = 40;
+const TICKS_MAX: usize = 40;
 /// Folders and days shown at most.
 #[cfg(feature = "ssr")]
 const ROWS_MAX: usize = 400;
@@ -81,6 +81,8 @@ pub struct Library {
     pub role: Role,
     /// Folders right below the one that is looked at.
     pub folders: Vec<FolderInfo>,
+    /// Folders to filter by: those beside the first that is chosen, or at the top.
+    pub beside: Vec<FolderInfo>,
     /// Labels that most assets bear.
     pub tags: Vec<TagInfo>,
     /// Cameras and codecs.
@@ -98,6 +100,7 @@ impl Default for Library {
         Self {
             role: Role::Viewer,
             folders: Vec::new(),
+            beside: Vec::new(),
             tags: Vec::new(),
             facets: Facets::default(),
             collections: Vec::new(),
@@ -247,8 +250,16 @@ pub async fn read_library(query: String) -> Result<Library, PageError> {
         [folder] => folder.clone(),
         _ => response::or_unavailable("".parse())?,
     };
-    let (folders, tags, facets, collections, filters, days) = tokio::join!(
+    let beside = async {
+        match filter.folders.first() {
+            Some(first) => catalog.folders(&first.parent()).await.map(Some),
+            // They are read for the top anyway.
+            None => Ok(None),
+        }
+    };
+    let (folders, beside, tags, facets, collections, filters, days) = tokio::join!(
         catalog.folders(&folder),
+        beside,
         catalog.tags(),
         catalog.facets(),
         catalog.collections(),
@@ -256,20 +267,23 @@ pub async fn read_library(query: String) -> Result<Library, PageError> {
         catalog.buckets(&filter),
     );
     let mut tags = response::or_unavailable(tags)?;
-    if tags.len() > TAGS_MAX {
+    if tags.len() > TICKS_MAX {
         tags.sort_by(|a, b| b.assets.cmp(&a.assets).then_with(|| a.tag.cmp(&b.tag)));
-        tags.truncate(TAGS_MAX);
+        tags.truncate(TICKS_MAX);
         tags.sort_by(|a, b| a.tag.cmp(&b.tag));
     }
     let mut folders = response::or_unavailable(folders)?;
     // Folders stay when everything has left them.
     folders.retain(|folder| folder.assets + folder.below > 0);
     folders.truncate(ROWS_MAX);
+    let mut beside = response::or_unavailable(beside)?.unwrap_or_else(|| folders.clone());
+    beside.truncate(TICKS_MAX);
     let mut days = response::or_unavailable(days)?;
     days.truncate(ROWS_MAX);
     Ok(Library {
         role,
         folders,
+        beside,
         tags,
         facets: response::or_unavailable(facets)?,
         collections: response::or_unavailable(collections)?,

@@ -125,7 +125,7 @@ pub enum Action {
     },
     /// Everything has arrived.
     Complete(UploadId, Vec<UploadPart>),
-    /// Ask how far the server is.
+    /// Ask how far the server is, or which parts it has.
     Look(UploadId),
     /// Stop sending whatever is on its way.
     Cancel,
@@ -141,11 +141,19 @@ struct Part {
     progress: Progress,
 }
 
+impl Part {
+    fn arrived(etag: String) -> Self {
+        Self { url: None, progress: Progress::Arrived(etag) }
+    }
+}
+
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 enum Progress {
     #[default]
     ToSend,
     OnItsWay(u64),
+    /// It ended without an answer: the server may have it.
+    Doubtful,
     Arrived(String),
 }
 
@@ -239,7 +247,7 @@ impl Transfer {
             Phase::Verifying | Phase::Done { .. } => self.size_bytes,
             Phase::Announcing | Phase::Sending | Phase::Failed(_) => {
                 let parts = (1..).zip(&self.parts).map(|(number, part)| match &part.progress {
-                    Progress::ToSend => 0,
+                    Progress::ToSend | Progress::Doubtful => 0,
                     Progress::OnItsWay(sent) => *sent,
                     Progress::Arrived(_) => {
                         self.range(number).map_or(0, |(start, end)| end - start)
@@ -356,11 +364,23 @@ impl Transfer {
         vec![Action::Cancel]
     }
 
-    /// Parts on their way are to be sent again.
+    /// Parts on their way are to be sent again, unless the server has them.
     fn call_back(&mut self) {
         for part in &mut self.parts {
             if matches!(part.progress, Progress::OnItsWay(_)) {
-                part.progress = Progress::ToSend;
+                part.progress = Progress::Doubtful;
+            }
+        }
+    }
+
+    /// Tells of parts that ended without an answer whether they have arrived.
+    fn settle(&mut self, upload: &Upload) {
+        for (number, part) in (1..).zip(&mut self.parts) {
+            if part.progress == Progress::Doubtful {
+                match upload.parts_done.iter().find(|arrived| arrived.number == number) {
+                    Some(UploadPart { etag, .. }) => *part = Part::arrived(etag.clone()),
+                    None => part.progress = Progress::ToSend,
+                }
             }
         }
     }
@@ -380,6 +400,11 @@ impl Transfer {
     }
 
     fn told(&mut self, now_ms: u64, upload: &Upload) -> Vec<Action> {
+        if self.phase == Phase::Sending && upload.state == UploadState::Open {
+            // Whether the way to the store is good again, only a part can show.
+            self.settle(upload);
+            return Vec::new();
+        }
         self.go_well();
         self.id = Some(upload.id.clone());
         match upload.state {
@@ -395,7 +420,7 @@ impl Transfer {
                 self.parts = vec![Part::default(); usize::from(upload.part_count())];
                 for arrived in &upload.parts_done {
                     if let Some(part) = self.part(arrived.number) {
-                        part.progress = Progress::Arrived(arrived.etag.clone());
+                        *part = Part::arrived(arrived.etag.clone());
                     }
                 }
                 self.phase = Phase::Sending;
@@ -477,13 +502,13 @@ impl Transfer {
                 self.go_well();
                 self.refusals = 0;
                 if let Some(part) = self.part(number) {
-                    *part = Part { url: None, progress: Progress::Arrived(etag) };
+                    *part = Part::arrived(etag);
                 }
             }
             Event::PartLost(number) => {
                 self.lose(now_ms);
                 if let Some(part) = self.part(number) {
-                    part.progress = Progress::ToSend;
+                    part.progress = Progress::Doubtful;
                 }
             }
             Event::PartRefused(number, status) => {
@@ -549,6 +574,10 @@ impl Transfer {
                 let arrived: Vec<UploadPart> = arrived.collect();
                 if arrived.len() == self.parts.len() {
                     ask(&mut self.is_asking, Action::Complete(id.clone(), arrived));
+                    return actions;
+                }
+                if self.parts.iter().any(|part| part.progress == Progress::Doubtful) {
+                    ask(&mut self.is_asking, Action::Look(id.clone()));
                     return actions;
                 }
                 let to_send = || {
@@ -807,10 +836,14 @@ mod tests {
             }
             assert_eq!(page.transfer().name(), "retrying");
             let lost_ms = now_ms;
-            while under_way.is_empty() {
+            let mut asked = Vec::new();
+            while asked.is_empty() {
                 now_ms += 500;
-                under_way = sent(&page.on(now_ms, Event::Tick));
+                asked = page.on(now_ms, Event::Tick);
             }
+            assert!(matches!(asked[..], [Action::Look(_)]), "{asked:?}");
+            under_way = sent(&page.on(now_ms, open(&[])));
+            assert_eq!(page.transfer().name(), "retrying");
             waits.push((now_ms - lost_ms) / 1000);
         }
         assert_eq!(waits, [1, 2, 4, 8, 16, 30, 30]);
@@ -858,7 +891,21 @@ mod tests {
         assert_eq!(page.on(0, Event::Pause), [Action::Cancel]);
         assert_eq!(page.transfer().name(), "paused");
         assert_eq!(page.on(99_000, Event::Tick), []);
-        assert_eq!(sent(&page.on(99_000, Event::Resume)), [3, 4, 5, 6, 7]);
+        assert!(matches!(page.on(99_000, Event::Resume)[..], [Action::Look(_)]));
+        assert_eq!(sent(&page.on(99_000, open(&[1, 2]))), [3, 4, 5, 6, 7]);
+    }
+
+    #[test]
+    fn a_part_whose_answer_was_lost_is_not_sent_again() {
+        let mut page = Page::new();
+        assert_eq!(sent(&page.sending(&[])), [1, 2, 3, 4, 5]);
+        page.on(0, Event::PartLost(2));
+        page.on(0, Event::PartLost(4));
+        // What has not ended goes on.
+        page.on(0, Event::Sent(3, MIB));
+        assert!(matches!(page.on(1_000, Event::Tick)[..], [Action::Look(_)]));
+        assert_eq!(sent(&page.on(1_000, open(&[4]))), [2, 6]);
+        assert_eq!(page.transfer().done_bytes(), 9 * MIB);
     }
 
     #[test]

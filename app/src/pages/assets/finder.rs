@@ -1,6 +1,6 @@
 //! Search, filters and order of a list: one form that asks by its address, and a chip for each filter.
 
-use domain::{AssetKind, AssetQuery, Facets, Role, Sort, TagInfo};
+use domain::{AssetKind, AssetQuery, FolderInfo, Role, Sort};
 use leptos::{prelude::*, server_fn::ServerFn as _};
 
 use crate::{
@@ -12,6 +12,7 @@ use crate::{
 const SIZES: [u64; 6] =
     [100_000, 1_000_000, 10_000_000, 100_000_000, 1_000_000_000, 10_000_000_000];
 const DURATIONS_MS: [u64; 5] = [10_000, 60_000, 600_000, 3_600_000, 4 * 3_600_000];
+const WIDTHS_PX: [u64; 5] = [640, 1280, 1920, 2560, 3840];
 const HEIGHTS_PX: [u64; 5] = [480, 720, 1080, 1440, 2160];
 
 /// The form and the chips.
@@ -64,7 +65,7 @@ pub(super) fn Finder(query: AssetQuery, library: Library) -> impl IntoView {
             <details class="filters" data-testid="filters">
                 <summary class="button">"Filters"</summary>
                 <div class="filter-fields">
-                    {filter_fields(&query, &library.tags, &library.facets)}
+                    {filter_fields(&query, &library)}
                     <p class="form-actions">
                         <button class="button primary" type="submit" data-testid="apply-filters">
                             "Show"
@@ -81,13 +82,6 @@ pub(super) fn Finder(query: AssetQuery, library: Library) -> impl IntoView {
 fn kept(query: &AssetQuery) -> AnyView {
     let filter = &query.filter;
     let mut kept: Vec<(&str, String)> = Vec::new();
-    kept.extend(filter.folders.iter().map(|folder| ("folder", folder.to_string())));
-    let px = [
-        ("min_width", filter.width_px.min),
-        ("max_width", filter.width_px.max),
-        ("max_height", filter.height_px.max),
-    ];
-    kept.extend(px.into_iter().filter_map(|(name, px)| Some((name, px?.to_string()))));
     if filter.trashed {
         kept.extend(filter.collection.iter().map(|id| ("collection", id.to_string())));
     }
@@ -100,7 +94,8 @@ fn kept(query: &AssetQuery) -> AnyView {
         .into_any()
 }
 
-fn filter_fields(query: &AssetQuery, tags: &[TagInfo], facets: &Facets) -> AnyView {
+fn filter_fields(query: &AssetQuery, library: &Library) -> AnyView {
+    let Library { tags, facets, beside, .. } = library;
     let filter = &query.filter;
     let kinds = AssetKind::ALL
         .map(|kind| (kind.as_str().to_owned(), None, filter.kinds.contains(&kind)))
@@ -108,6 +103,9 @@ fn filter_fields(query: &AssetQuery, tags: &[TagInfo], facets: &Facets) -> AnyVi
     // Chosen ones stay on offer when nothing bears them any more.
     let chosen_tags: Vec<String> = filter.tags.iter().map(ToString::to_string).collect();
     let tags = tags.iter().map(|tag| (tag.tag.clone(), Some(tag.assets))).collect();
+    let chosen_folders: Vec<String> = filter.folders.iter().map(ToString::to_string).collect();
+    let folder = |folder: &FolderInfo| (folder.path.clone(), Some(folder.assets + folder.below));
+    let folders = beside.iter().map(folder).collect();
     let chosen_cameras: Vec<String> = filter.cameras.iter().map(ToString::to_string).collect();
     let cameras = facets.cameras.iter().map(|camera| (camera.clone(), None)).collect();
     let codecs = facets.codecs.iter().map(|codec| (codec.clone(), None)).collect();
@@ -133,6 +131,7 @@ fn filter_fields(query: &AssetQuery, tags: &[TagInfo], facets: &Facets) -> AnyVi
     view! {
         {ticks("kind", "Kind", kinds)}
         {ticks("tag", "Labels", offered(tags, &chosen_tags))}
+        {folder_fields(offered(folders, &chosen_folders))}
         {ticks("camera", "Cameras", offered(cameras, &chosen_cameras))}
         {ticks("codec", "Codecs", offered(codecs, &filter.codecs))}
         <fieldset class="filter-group">
@@ -146,7 +145,13 @@ fn filter_fields(query: &AssetQuery, tags: &[TagInfo], facets: &Facets) -> AnyVi
             {bound("max_size", "Size at most", &SIZES, filter.size_bytes.max, format::bytes)}
             {bound("min_duration", "Duration at least", &DURATIONS_MS, filter.duration_ms.min, format::duration)}
             {bound("max_duration", "Duration at most", &DURATIONS_MS, filter.duration_ms.max, format::duration)}
+        </fieldset>
+        <fieldset class="filter-group">
+            <legend>"Picture"</legend>
+            {bound("min_width", "Width at least", &WIDTHS_PX, filter.width_px.min, px)}
+            {bound("max_width", "Width at most", &WIDTHS_PX, filter.width_px.max, px)}
             {bound("min_height", "Height at least", &HEIGHTS_PX, filter.height_px.min, px)}
+            {bound("max_height", "Height at most", &HEIGHTS_PX, filter.height_px.max, px)}
         </fieldset>
         <fieldset class="filter-group">
             <legend>"Jobs"</legend>
@@ -182,7 +187,41 @@ fn ticks(name: &'static str, legend: &'static str, values: Vec<Tick>) -> AnyView
     if values.is_empty() {
         return ().into_any();
     }
-    let ticks: Vec<_> = values
+    view! {
+        <fieldset class="filter-group" data-testid=format!("filter-{name}")>
+            <legend>{legend}</legend>
+            {boxes(name, values)}
+        </fieldset>
+    }
+    .into_any()
+}
+
+/// Those at hand to tick, and a field for any other.
+fn folder_fields(values: Vec<Tick>) -> AnyView {
+    if values.is_empty() {
+        return ().into_any();
+    }
+    view! {
+        <fieldset class="filter-group" data-testid="filter-folder">
+            <legend>"Folders"</legend>
+            {boxes("folder", values)}
+            <label class="field-line">
+                "Another folder"
+                <input
+                    name="folder"
+                    maxlength="1024"
+                    placeholder="2026/may"
+                    autocomplete="off"
+                    data-testid="filter-folder-path"
+                />
+            </label>
+        </fieldset>
+    }
+    .into_any()
+}
+
+fn boxes(name: &'static str, values: Vec<Tick>) -> AnyView {
+    let boxes: Vec<_> = values
         .into_iter()
         .map(|(value, count, chosen)| {
             let count =
@@ -202,13 +241,7 @@ fn ticks(name: &'static str, legend: &'static str, values: Vec<Tick>) -> AnyView
             }
         })
         .collect();
-    view! {
-        <fieldset class="filter-group" data-testid=format!("filter-{name}")>
-            <legend>{legend}</legend>
-            <div class="ticks">{ticks}</div>
-        </fieldset>
-    }
-    .into_any()
+    view! { <div class="ticks">{boxes}</div> }.into_any()
 }
 
 fn choice(

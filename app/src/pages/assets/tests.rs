@@ -151,11 +151,40 @@ fn what_is_chosen_stays_in_the_form_and_can_be_dropped() {
     assert!(html.contains(r#"value="a&quot;b""#), "{html}");
     assert!(html.contains(r#"value="gone" checked"#), "{html}");
     assert!(html.contains("&lt;b&gt;"), "{html}");
-    assert!(html.contains(r#"<input type="hidden" name="folder" value="x""#), "{html}");
+    assert!(html.contains(r#"name="folder" value="x" checked"#), "{html}");
     assert!(html.contains(r#"<option value="123" selected"#), "{html}");
     assert!(html.contains(r#"<option value="name" selected"#), "{html}");
     assert!(html.contains("Remove filter in x"), "{html}");
     assert!(html.contains(r#"data-testid="clear-filters""#), "{html}");
+}
+
+#[test]
+fn every_filter_of_the_address_has_a_field() {
+    let address = "kind=image&tag=a&folder=x%2Fy&folder=z&camera=door&codec=h264&from=2026-01-01\
+        &to=2026-01-31&min_size=101&max_size=102&min_duration=103&max_duration=104\
+        &min_width=105&max_width=106&min_height=107&max_height=108&failed=1";
+    let query = query("/assets", address);
+    let fields = Owner::new().with(|| {
+        let library = Library {
+            beside: vec![
+                FolderInfo { path: "z".into(), assets: 1, below: 0 },
+                FolderInfo { path: "z & a".into(), assets: 0, below: 2 },
+            ],
+            ..library(Role::Viewer)
+        };
+        view! { <Finder query library /> }.to_html()
+    });
+    assert!(!fields.contains(r#"type="hidden""#), "{fields}");
+    for pair in address.split('&') {
+        let (key, value) = pair.split_once('=').unwrap();
+        let value = value.replace("%2F", "/");
+        assert!(fields.contains(&format!(r#" name="{key}""#)), "{key}: {fields}");
+        let is_chosen = ["checked", "selected"].map(|how| format!(r#"value="{value}" {how}"#));
+        let is_day = fields.contains(&format!(r#"name="{key}" value="{value}""#));
+        assert!(is_day || is_chosen.iter().any(|one| fields.contains(one)), "{pair}: {fields}");
+    }
+    assert!(fields.contains(r#"value="z &amp; a" autocomplete"#), "{fields}");
+    assert!(fields.contains(r#"data-testid="filter-folder-path""#), "{fields}");
 }
 
 #[test]
