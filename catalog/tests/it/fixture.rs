@@ -80,17 +80,7 @@ impl Fixture {
 
     /// The time of every job comes that waits for one.
     pub async fn time_passes(&self) {
-        const PASS: &str = "UPDATE jobs SET not_before_ms = 0";
-        let passed = match &self.database.url {
-            CatalogUrl::Sqlite(path) => {
-                let options = SqliteConnectOptions::new().filename(path);
-                options.connect().await.unwrap().execute(PASS).await.map(drop)
-            }
-            CatalogUrl::Postgres(options) => {
-                options.connect().await.unwrap().execute(PASS).await.map(drop)
-            }
-        };
-        passed.unwrap();
+        execute(&self.database, "UPDATE jobs SET not_before_ms = 0").await;
     }
 
     /// The bytes behind `/assets/thumbs/{file}`.
@@ -111,6 +101,20 @@ impl Fixture {
         assert_eq!(assets.len(), 1, "{assets:?}");
         assets.into_iter().next().unwrap()
     }
+}
+
+/// Does what the catalog itself would not, over a connection of its own.
+pub async fn execute(database: &Database, sql: &'static str) {
+    let done = match &database.url {
+        CatalogUrl::Sqlite(path) => {
+            let options = SqliteConnectOptions::new().filename(path);
+            options.connect().await.unwrap().execute(sql).await.map(drop)
+        }
+        CatalogUrl::Postgres(options) => {
+            options.connect().await.unwrap().execute(sql).await.map(drop)
+        }
+    };
+    done.unwrap();
 }
 
 /// A library that another process owns.

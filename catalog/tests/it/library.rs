@@ -7,6 +7,7 @@ use sqlx::{Connection as _, Executor as _};
 
 use crate::{
     database::{Database, on_both},
+    fixture::execute,
     uploads::for_polls,
 };
 
@@ -292,7 +293,12 @@ on_both! {
             duration_ms: 61_000,
         };
         // Whatever hangs on its provisional id is not in the way.
-        catalog.enqueue(&provisional, Timestamp::now()).await.unwrap();
+        execute(
+            &db,
+            "INSERT INTO jobs (asset_id, kind, state, attempts, not_before_ms, queued_ms) \
+             SELECT id, 'derive', 'pending', 0, 0, 0 FROM assets WHERE recording = 1",
+        )
+        .await;
         assert!(catalog.finish_recording(&provisional, &finished).await.unwrap());
         assert!(!catalog.grow_recording(&provisional, 1, 1).await.unwrap());
         let asset = catalog.asset(&provisional).await.unwrap().unwrap();
