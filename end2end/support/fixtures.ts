@@ -24,6 +24,9 @@ interface TestFixtures {
   quietConsole: void;
 }
 
+/** What Chromium says of code that was still loading when the test went elsewhere. */
+const PAGE_LEFT = /Response body loading was aborted/;
+
 export const test = base.extend<TestFixtures, WorkerFixtures>({
   serverConfig: ["", { scope: "worker", option: true }],
   hasMedia: [true, { scope: "worker", option: true }],
@@ -59,7 +62,8 @@ export const test = base.extend<TestFixtures, WorkerFixtures>({
     async ({ context, damwall, expectedErrors }, use, info) => {
       const errors: string[] = [];
       const note = (text: string) => {
-        if (!expectedErrors.some((expected) => expected.test(text))) errors.push(text);
+        const expected = [PAGE_LEFT, ...expectedErrors];
+        if (!expected.some((expected) => expected.test(text))) errors.push(text);
       };
       context.on("console", (message) => {
         if (message.type() === "error") note(`${message.text()} (${message.location().url})`);
