@@ -324,6 +324,33 @@ test("a part that has arrived is not sent again when its answer is lost", async 
   }
 });
 
+test("files chosen before the page came to life are taken, into the folder that was named", async ({
+  page,
+}) => {
+  test.setTimeout(90_000);
+  const damwall = await Damwall.start(LIVE);
+  try {
+    let wake = () => {};
+    const awake = new Promise<void>((resolve) => {
+      wake = resolve;
+    });
+    await page.route(/\.wasm$/, async (route) => {
+      await awake;
+      await route.continue();
+    });
+    await page.goto(`${damwall.url}/assets/upload`, { waitUntil: "domcontentloaded" });
+    await page.getByTestId("upload-folder").fill("early");
+    await page.getByTestId("upload-files").setInputFiles(short);
+    const row = page.getByTestId("upload");
+    await expect(row).toHaveCount(0);
+    wake();
+    await expect(row).toHaveAttribute("data-state", "done", { timeout: 60_000 });
+    expect((await damwall.assets()).map((asset) => asset.folder)).toEqual(["early"]);
+  } finally {
+    await damwall.stop();
+  }
+});
+
 test("a file that is no media is refused with a sentence, and can be taken off", async ({
   page,
   damwall,

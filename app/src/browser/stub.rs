@@ -101,10 +101,10 @@ impl Uploader {
     }
 
     /// Takes what was chosen in a file field, and empties it.
-    pub fn take_chosen(self, _input: NodeRef<html::Input>, _folder: &str) {}
+    pub fn take_chosen(self, _input: NodeRef<html::Input>, _folder: NodeRef<html::Input>) {}
 
     /// Takes what was dropped.
-    pub fn take_dropped(self, _event: &DragEvent, _folder: &str) {}
+    pub fn take_dropped(self, _event: &DragEvent, _folder: NodeRef<html::Input>) {}
 
     /// Lets a file rest.
     pub fn pause(self, _key: u32) {}

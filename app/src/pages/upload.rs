@@ -31,12 +31,16 @@ fn UploadView() -> impl IntoView {
     let unfinished = RwSignal::new(Vec::<Upload>::new());
     let uploader = Uploader::new(rows, unfinished);
     on_cleanup(move || uploader.close());
-    let folder = RwSignal::new(String::new());
+    let folder = NodeRef::<html::Input>::new();
     let input = NodeRef::<html::Input>::new();
     let is_over = RwSignal::new(false);
     // The button is for pages where choosing a file does not send it.
     let has_script = RwSignal::new(false);
-    Effect::new(move |_| has_script.set(true));
+    Effect::new(move |_| {
+        has_script.set(true);
+        // What was chosen before this page came to life.
+        uploader.take_chosen(input, folder);
+    });
     let query = use_query_map();
     let refused = move || {
         let query = query.read();
@@ -62,11 +66,11 @@ fn UploadView() -> impl IntoView {
             on:drop=move |event| {
                 event.prevent_default();
                 is_over.set(false);
-                uploader.take_dropped(&event, &folder.get_untracked());
+                uploader.take_dropped(&event, folder);
             }
             on:submit=move |event| {
                 event.prevent_default();
-                uploader.take_chosen(input, &folder.get_untracked());
+                uploader.take_chosen(input, folder);
             }
         >
             {move || {
@@ -87,8 +91,8 @@ fn UploadView() -> impl IntoView {
                     maxlength="1024"
                     placeholder="takes/monday"
                     autocomplete="off"
+                    node_ref=folder
                     data-testid="upload-folder"
-                    on:input=move |event| folder.set(event_target_value(&event))
                 />
             </p>
             <p class="field">
@@ -102,7 +106,7 @@ fn UploadView() -> impl IntoView {
                     node_ref=input
                     data-testid="upload-files"
                     on:change=move |_| {
-                        uploader.take_chosen(input, &folder.get_untracked());
+                        uploader.take_chosen(input, folder);
                     }
                 />
             </p>

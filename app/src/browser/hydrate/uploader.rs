@@ -107,21 +107,22 @@ impl Uploader {
         Self(StoredValue::new_local(inner))
     }
 
-    /// Takes what was chosen in a file field, and empties it.
-    pub fn take_chosen(self, input: NodeRef<html::Input>, folder: &str) {
+    /// Takes what was chosen in a file field, and empties it. `folder` is the field that says where to.
+    pub fn take_chosen(self, input: NodeRef<html::Input>, folder: NodeRef<html::Input>) {
         let (Some(inner), Some(input)) = (self.0.try_get_value(), input.get_untracked()) else {
             return;
         };
         let input: HtmlInputElement = input;
-        inner.add(input.files(), folder);
+        inner.add(input.files(), &value_of(folder));
         // Choosing the same file again is to be a change.
         input.set_value("");
     }
 
     /// Takes what was dropped.
-    pub fn take_dropped(self, event: &DragEvent, folder: &str) {
+    pub fn take_dropped(self, event: &DragEvent, folder: NodeRef<html::Input>) {
         if let Some(inner) = self.0.try_get_value() {
-            inner.add(event.data_transfer().and_then(|data| data.files()), folder);
+            let files = event.data_transfer().and_then(|data| data.files());
+            inner.add(files, &value_of(folder));
         }
     }
 
@@ -177,6 +178,10 @@ impl Uploader {
             inner.on_event(key, event);
         }
     }
+}
+
+fn value_of(field: NodeRef<html::Input>) -> String {
+    field.get_untracked().map(|field: HtmlInputElement| field.value()).unwrap_or_default()
 }
 
 impl Inner {
